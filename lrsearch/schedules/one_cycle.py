@@ -1,0 +1,59 @@
+"""One cycle: a rise to the peak, then down far below the start; momentum the other way round."""
+
+import math
+from dataclasses import dataclass
+
+from lrsearch.domains import Choice, Float
+from lrsearch.errors import ScheduleError
+from lrsearch.schedules.family import Family, Moment, parameter
+
+
+@dataclass(frozen=True)
+class OneCycle(Family):
+    """One cycle: a rise to the peak, then down far below the start; momentum the other way round.
+
+    The multiple goes from 1 / div_factor to 1 over x < pct_start, then to
+    1 / (div_factor · final_div_factor) at x = 1, along half a cosine (`cos`) or a line (`linear`);
+    momentum goes from max_momentum to base_momentum and back. Smith & Topin 2018. Equals torch's
+    `OneCycleLR(total_steps=T + 1, pct_start=(pct_start · T + 1) / (T + 1))`: torch's own phases end
+    one update early, miss the peak where pct_start · T is not whole, and past the end raise.
+    """
+
+    name = "one_cycle"
+    use_when = "you have a fixed budget and want the best it can give: high rates, trained fast"
+    drawback = "many numbers, and useless if stopped before its end"
+
+    own_rise = True
+    pct_start: float = parameter(0.3, Float(0.1, 0.5), above=0, below=1)
+    div_factor: float = parameter(25.0, Float(3.0, 100.0, log=True), at_least=1)
+    final_div_factor: float = parameter(1e4, Float(10.0, 1e5, log=True), at_least=1)
+    anneal: str = parameter("cos", Choice(("cos", "linear")))
+    base_momentum: float = parameter(0.85, at_least=0, below=1)
+    max_momentum: float = parameter(0.95, at_least=0, below=1)
+
+    def check(self) -> None:
+        """Refuse momenta the wrong way round."""
+        if self.base_momentum > self.max_momentum:
+            raise ScheduleError(
+                "one_cycle.base_momentum must be at most max_momentum, but got "
+                f"{self.base_momentum} > {self.max_momentum}; swap them"
+            )
+
+    def __call__(self, now: Moment) -> float:
+        """Return the rise before pct_start and the fall after it."""
+        start = 1 / self.div_factor
+        return self._wave(now.x, start, 1.0, start / self.final_div_factor)
+
+    def momentum(self, now: Moment) -> float | None:
+        """Return max_momentum → base_momentum → max_momentum."""
+        return self._wave(now.x, self.max_momentum, self.base_momentum, self.max_momentum)
+
+    def _wave(self, x: float, start: float, middle: float, end: float) -> float:
+        """Return the value at x of a curve through start, middle (at pct_start) and end."""
+        if x < self.pct_start:
+            share, left, right = x / self.pct_start, start, middle
+        else:
+            share, left, right = (x - self.pct_start) / (1 - self.pct_start), middle, end
+        if self.anneal == "cos":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return left + (right - left) * share

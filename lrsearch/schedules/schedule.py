@@ -1,0 +1,145 @@
+"""A schedule: a family's shape × `base_lr` × an optional warmup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsearch.errors import ScheduleError, nearest
+from lrsearch.schedules.family import Family, Moment, family_named
+from lrsearch.schedules.warmup import Warmup
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from lrsearch.schedules.torch import ScheduleLR
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule: a frozen value, a pure function of the step.
+
+    Updates are t = 0 … T − 1 of T. A warmup of W = fraction · T updates multiplies by its rise at
+    (t + 1) / W while t < W; after it the family sees x = (t − W) / (T − W). Past the end the last
+    value holds. All durations are fractions of the run, so a schedule fits any T.
+
+    Args:
+        shape: the family with its parameters.
+        base_lr: the upper bound of the learning rate, positive.
+        warmup: laid before the family; not for families that bring their own rise.
+
+    Raises:
+        ScheduleError: if a value breaks its rule.
+    """
+
+    shape: Family
+    base_lr: float
+    warmup: Warmup | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, Family):
+            raise ScheduleError(f"a schedule's shape must be a family, but got {self.shape!r}")
+        number = isinstance(self.base_lr, int | float) and not isinstance(self.base_lr, bool)
+        if not (number and 0 < self.base_lr < math.inf):
+            raise ScheduleError(f"base_lr must be positive and finite, but got {self.base_lr!r}")
+        if self.warmup is not None and self.shape.own_rise:
+            raise ScheduleError(
+                f"{self.shape.name} brings its own rise and takes no warmup; set it to null"
+            )
+
+    def lr(self, step: int, total_steps: int, losses: Sequence[float] = ()) -> float:
+        """Return the learning rate of one update.
+
+        Args:
+            step: the update, from 0; past the end the last value holds.
+            total_steps: the length of the run in updates, at least 1.
+            losses: validation losses of the evaluations so far; only `plateau` reads them.
+        """
+        step = _in_run(step, total_steps)
+        rise = self.warmup.fraction * total_steps if self.warmup else 0.0
+        if self.warmup and step < rise - 1e-9:
+            return self.base_lr * self.warmup((step + 1) / rise)
+        x = max(0.0, (step - rise) / (total_steps - rise))
+        return self.base_lr * self.shape(Moment(x, step, total_steps, losses))
+
+    def momentum(self, step: int, total_steps: int) -> float | None:
+        """Return the momentum of one update; `None` where the schedule leaves it alone."""
+        step = _in_run(step, total_steps)
+        return self.shape.momentum(Moment(step / total_steps, step, total_steps, ()))
+
+    def curve(self, total_steps: int, losses: Sequence[float] = ()) -> NDArray[np.float64]:
+        """Return the learning rate of every update, float64[total_steps].
+
+        `losses` are those of evaluations spread evenly over the run (`plateau` alone reads them).
+        """
+        seen = [step * len(losses) // total_steps for step in range(total_steps)]
+        return np.array(
+            [self.lr(step, total_steps, losses[: seen[step]]) for step in range(total_steps)],
+            dtype=np.float64,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; `from_dict` gives back an equal schedule."""
+        params = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self.shape).items()  # type: ignore[call-overload]
+        }
+        return {
+            "schedule": self.shape.name,
+            "base_lr": self.base_lr,
+            "warmup": asdict(self.warmup) if self.warmup else None,
+            "params": params,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Schedule:
+        """Read the JSON form; `warmup` and `params` may be left out.
+
+        Raises:
+            ScheduleError: for an unknown or missing key, a wrong type or a broken rule.
+        """
+        _check_keys("a schedule", data, {"schedule", "base_lr", "warmup", "params"})
+        for key in ("schedule", "base_lr"):
+            if key not in data:
+                raise ScheduleError(f"a schedule needs the key {key!r}, but has {sorted(data)}")
+        family = family_named(data["schedule"])
+        params = data.get("params", {})
+        _check_keys(f"{family.name}.params", params, set(family.parameters()))
+        warmup = data.get("warmup")
+        if warmup is not None:
+            _check_keys("a warmup", warmup, {"shape", "fraction", "start"})
+            if missing := {"shape", "fraction"} - set(warmup):
+                raise ScheduleError(f"a warmup needs {sorted(missing)}, but has {sorted(warmup)}")
+            warmup = Warmup(**warmup)
+        return cls(family(**params), data["base_lr"], warmup)
+
+    def torch(self, optimizer: Optimizer, total_steps: int) -> ScheduleLR:
+        """Return a torch `LRScheduler` that follows this schedule and resumes exactly.
+
+        Call its `step()` after every update; for `plateau` call `step(loss)` after an update that
+        was followed by an evaluation. See `lrsearch.schedules.torch.ScheduleLR`.
+        """
+        from lrsearch.schedules.torch import ScheduleLR
+
+        return ScheduleLR(optimizer, self, total_steps)
+
+
+def _in_run(step: int, total_steps: int) -> int:
+    if total_steps < 1 or step < 0:
+        raise ScheduleError(
+            f"total_steps must be at least 1 and step at least 0, but got {total_steps=}, {step=}"
+        )
+    return min(step, total_steps - 1)
+
+
+def _check_keys(what: str, data: Any, known: set[str]) -> None:
+    if not isinstance(data, dict):
+        raise ScheduleError(f"{what} must be a table, but got {data!r}")
+    for key in data:
+        if key not in known:
+            raise ScheduleError(f"{what} has no key {key!r}; {nearest(str(key), known)}")

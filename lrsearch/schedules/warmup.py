@@ -1,0 +1,75 @@
+"""Warmup: written once, laid before any family that does not bring its own rise."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.errors import ScheduleError, nearest
+
+
+def linear(u: float) -> float:
+    """Return u."""
+    return u
+
+
+def cosine(u: float) -> float:
+    """Return (1 − cos πu) / 2: slow, fast, slow."""
+    return (1 - math.cos(math.pi * u)) / 2
+
+
+def exponential(u: float) -> float:
+    """Return (1 − e^(−5u)) / (1 − e^(−5)): fast, then slowing."""
+    return (1 - math.exp(-5 * u)) / (1 - math.exp(-5))
+
+
+SHAPES: dict[str, Callable[[float], float]] = {
+    "linear": linear,
+    "exponential": exponential,
+    "cosine": cosine,
+}
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """The rise from `start` · peak to the peak over the first `fraction` of the run.
+
+    Update t of W = fraction · T has u = (t + 1) / W, so that no update is wasted at zero; the
+    multiple is start + (1 − start) · shape(u).
+
+    Args:
+        shape: "linear", "exponential" or "cosine".
+        fraction: in (0, 1), of the whole run.
+        start: in [0, 1], the multiple that the rise starts from.
+
+    Raises:
+        ScheduleError: if a value breaks its rule.
+    """
+
+    shape: str
+    fraction: float
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise ScheduleError(
+                f"no warmup has the shape {self.shape!r}; {nearest(str(self.shape), SHAPES)}"
+            )
+        _check_number("warmup.fraction", self.fraction, "0 < fraction < 1, a part of the run")
+        if not 0 < self.fraction < 1:
+            raise ScheduleError(
+                "warmup.fraction must be 0 < fraction < 1, a part of the run, "
+                f"but got {self.fraction}; shorten the warmup or leave it out"
+            )
+        _check_number("warmup.start", self.start, "0 ≤ start ≤ 1")
+        if not 0 <= self.start <= 1:
+            raise ScheduleError(f"warmup.start must be 0 ≤ start ≤ 1, but got {self.start}")
+
+    def __call__(self, u: float) -> float:
+        """Return the multiple of the peak at u in (0, 1]."""
+        return self.start + (1 - self.start) * SHAPES[self.shape](min(1.0, u))
+
+
+def _check_number(name: str, value: Any, rule: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ScheduleError(f"{name} must be a number with {rule}, but got {value!r}")
