@@ -1,0 +1,53 @@
+"""Which learning-rate schedule, with which parameters? A search over schedules with Optuna."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrsearch.errors import LrsearchError
+    from lrsearch.export import load_schedule
+    from lrsearch.schedules import Schedule, Warmup, families
+    from lrsearch.space import SearchSpace, suggest_schedule
+    from lrsearch.spec import StudySpec
+    from lrsearch.storage import open_storage
+    from lrsearch.study import create_study, open_study
+    from lrsearch.tasks import Progress, Task
+
+_HOMES = {
+    "LrsearchError": "errors",
+    "Progress": "tasks",
+    "Schedule": "schedules",
+    "SearchSpace": "space",
+    "StudySpec": "spec",
+    "Task": "tasks",
+    "Warmup": "schedules",
+    "create_study": "study",
+    "families": "schedules",
+    "load_schedule": "export",
+    "open_storage": "storage",
+    "open_study": "study",
+    "suggest_schedule": "space",
+}
+
+__all__ = [
+    "LrsearchError",
+    "Progress",
+    "Schedule",
+    "SearchSpace",
+    "StudySpec",
+    "Task",
+    "Warmup",
+    "create_study",
+    "families",
+    "load_schedule",
+    "open_storage",
+    "open_study",
+    "suggest_schedule",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: Optuna and SQLAlchemy take their time."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"lrsearch.{_HOMES[name]}"), name)

@@ -3,7 +3,7 @@
 Optuna is not imported here: a domain only calls the `suggest_*` methods of the trial it is given.
 """
 
-import math
+import sys
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -49,7 +49,7 @@ class Domain:
 
 
 def _check_bounds(low: float, high: float, log: bool) -> None:
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+    if not -sys.float_info.max <= low <= high <= sys.float_info.max:
         raise DomainError(f"low <= high must hold with both finite, but got {low=}, {high=}")
     if log and low <= 0:
         raise DomainError(f"a log domain must have low > 0, but got {low=}; raise it or drop log")
@@ -117,8 +117,12 @@ class Choice(Domain):
     choices: tuple[Scalar, ...]
 
     def __post_init__(self) -> None:
-        if not self.choices or len(set(self.choices)) < len(self.choices):
-            raise DomainError(f"choices must be given and differ, but got {list(self.choices)}")
+        scalars = all(isinstance(choice, Scalar) for choice in self.choices)
+        if not (self.choices and scalars and len(set(self.choices)) == len(self.choices)):
+            raise DomainError(
+                "choices must be one or more numbers, words or truth values that differ, "
+                f"but got {list(self.choices)}"
+            )
 
     def suggest(self, trial: Suggester, name: str) -> Scalar:
         """Suggest one of the choices."""
@@ -174,7 +178,9 @@ class Increasing(Domain):
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high < 1:
-            raise DomainError(f"0 < low <= high < 1 must hold, but got {self.low=}, {self.high=}")
+            raise DomainError(
+                f"0 < low <= high < 1 must hold, but got low={self.low}, high={self.high}"
+            )
         if self.max_count < 1:
             raise DomainError(f"max_count must be at least 1, but got {self.max_count}")
 
@@ -194,9 +200,10 @@ class Increasing(Domain):
         params: dict[str, Scalar] = {f"{name}.count": len(value)}
         for index, (before, fraction) in enumerate(zip((0.0, *value), value, strict=False), 1):
             share = (fraction - before) / (1 - before)
-            if not self.low <= share <= self.high:
+            inside = min(max(share, self.low), self.high)
+            if abs(share - inside) > 1e-9:  # a share drawn at an end comes back a rounding off it
                 return None
-            params[f"{name}.{index}"] = share
+            params[f"{name}.{index}"] = inside
         return params
 
     def extremes(self) -> tuple[tuple[float, ...], ...]:

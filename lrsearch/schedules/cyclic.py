@@ -33,6 +33,9 @@ class Cyclic(Family):
         """Return the triangle wave, its amplitude shrunk as the mode says."""
         cycle = completed(now.x, self.cycle_size)
         progress = max(0.0, now.x / self.cycle_size - cycle)
-        amplitude = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.gamma**now.x}
-        height = (1 - abs(2 * progress - 1)) * amplitude[self.mode]
+        height = 1 - abs(2 * progress - 1)
+        if self.mode == "triangular2":
+            height *= 0.5**cycle
+        elif self.mode == "exp_range":
+            height *= self.gamma**now.x
         return self.min_factor + (1 - self.min_factor) * height

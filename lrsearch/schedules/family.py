@@ -1,6 +1,7 @@
 """What a schedule family is: a frozen shape whose fields carry their search domains."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field
 from types import MappingProxyType
@@ -56,6 +57,10 @@ class Parameter:
         kind = {int: "a whole number", tuple: "each value"}.get(type(self.default), "value")
         return f"{low.replace('-inf ≤ ', '')}{kind}{high.replace(' ≤ inf', '')}"
 
+    def in_use(self, values: Mapping[str, Any]) -> bool:
+        """Return whether this parameter is in use, given the values of those before it."""
+        return self.only_if is None or values[self.only_if[0]] == self.only_if[1]
+
     def read(self, value: Any) -> Any:
         """Return `value` as this parameter's type (tuples of floats, floats, ints, strings).
 
@@ -75,7 +80,7 @@ class Parameter:
     def _number(self, kind: type, value: Any) -> Any:
         whole = isinstance(value, int) and not isinstance(value, bool)
         inside = (whole or (kind is float and isinstance(value, float))) and (
-            math.isfinite(value)
+            abs(value) <= sys.float_info.max
             and self.above < value < self.below
             and self.at_least <= value <= self.at_most
         )
@@ -116,8 +121,8 @@ class Family:
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:
         """Return the declared parameters by their names."""
-        declared: tuple[Field[Any], ...] = getattr(cls, "__dataclass_fields__", {}).values()
-        return {field.name: field.metadata["parameter"] for field in declared}
+        declared: dict[str, Field[Any]] = getattr(cls, "__dataclass_fields__", {})
+        return {name: field.metadata["parameter"] for name, field in declared.items()}
 
     def __post_init__(self) -> None:
         """Check every field against its rule.
@@ -133,13 +138,12 @@ class Family:
                 raise ScheduleError(
                     f"{self.name}.{name} must be {parameter.rule()}, but got {value!r}"
                 ) from None
-            if value != parameter.default and parameter.only_if:
-                other, needed = parameter.only_if
-                if getattr(self, other) != needed:
-                    raise ScheduleError(
-                        f"{self.name}.{name} = {value!r} is used only with {other} = {needed!r}, "
-                        f"but {other} is {getattr(self, other)!r}; leave {name} out"
-                    )
+            if value != parameter.default and not parameter.in_use(vars(self)):
+                other, needed = parameter.only_if or ("", None)
+                raise ScheduleError(
+                    f"{self.name}.{name} = {value!r} is used only with {other} = {needed!r}, "
+                    f"but {other} is {getattr(self, other)!r}; leave {name} out"
+                )
         self.check()
 
     def check(self) -> None:
@@ -160,6 +164,6 @@ def family_named(name: str) -> type[Family]:
     Raises:
         ScheduleError: if there is none, with the nearest.
     """
-    if name not in families:
-        raise ScheduleError(f"no schedule is called {name!r}; {nearest(name, families)}")
+    if name not in list(families):  # a list: what stands in a file need not be hashable
+        raise ScheduleError(f"no schedule is called {name!r}; {nearest(str(name), families)}")
     return families[name]

@@ -16,7 +16,8 @@ class OneCycle(Family):
     1 / (div_factor · final_div_factor) at x = 1, along half a cosine (`cos`) or a line (`linear`);
     momentum goes from max_momentum to base_momentum and back. Smith & Topin 2018. Equals torch's
     `OneCycleLR(total_steps=T + 1, pct_start=(pct_start · T + 1) / (T + 1))`: torch's own phases end
-    one update early, miss the peak where pct_start · T is not whole, and past the end raise.
+    one update early, cannot rise in one update, and past the end raise. Where pct_start · T is not
+    whole the peak falls between two updates.
     """
 
     name = "one_cycle"
@@ -28,8 +29,8 @@ class OneCycle(Family):
     div_factor: float = parameter(25.0, Float(3.0, 100.0, log=True), at_least=1)
     final_div_factor: float = parameter(1e4, Float(10.0, 1e5, log=True), at_least=1)
     anneal: str = parameter("cos", Choice(("cos", "linear")))
-    base_momentum: float = parameter(0.85, at_least=0, below=1)
-    max_momentum: float = parameter(0.95, at_least=0, below=1)
+    base_momentum: float = parameter(0.85, above=0, below=1)
+    max_momentum: float = parameter(0.95, above=0, below=1)
 
     def check(self) -> None:
         """Refuse momenta the wrong way round."""

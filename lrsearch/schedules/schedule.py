@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,9 +45,11 @@ class Schedule:
         if not isinstance(self.shape, Family):
             raise ScheduleError(f"a schedule's shape must be a family, but got {self.shape!r}")
         number = isinstance(self.base_lr, int | float) and not isinstance(self.base_lr, bool)
-        if not (number and 0 < self.base_lr < math.inf):
+        if not (number and 0 < self.base_lr <= sys.float_info.max):
             raise ScheduleError(f"base_lr must be positive and finite, but got {self.base_lr!r}")
-        if self.warmup is not None and self.shape.own_rise:
+        if not isinstance(self.warmup, Warmup | None):
+            raise ScheduleError(f"a schedule's warmup must be a Warmup, but got {self.warmup!r}")
+        if self.warmup and self.shape.own_rise:
             raise ScheduleError(
                 f"{self.shape.name} brings its own rise and takes no warmup; set it to null"
             )
@@ -60,7 +62,7 @@ class Schedule:
             total_steps: the length of the run in updates, at least 1.
             losses: validation losses of the evaluations so far; only `plateau` reads them.
         """
-        step = _in_run(step, total_steps)
+        step = in_run(step, total_steps)
         rise = self.warmup.fraction * total_steps if self.warmup else 0.0
         if self.warmup and step < rise - 1e-9:
             return self.base_lr * self.warmup((step + 1) / rise)
@@ -69,7 +71,7 @@ class Schedule:
 
     def momentum(self, step: int, total_steps: int) -> float | None:
         """Return the momentum of one update; `None` where the schedule leaves it alone."""
-        step = _in_run(step, total_steps)
+        step = in_run(step, total_steps)
         return self.shape.momentum(Moment(step / total_steps, step, total_steps, ()))
 
     def curve(self, total_steps: int, losses: Sequence[float] = ()) -> NDArray[np.float64]:
@@ -77,6 +79,7 @@ class Schedule:
 
         `losses` are those of evaluations spread evenly over the run (`plateau` alone reads them).
         """
+        in_run(0, total_steps)
         seen = [step * len(losses) // total_steps for step in range(total_steps)]
         return np.array(
             [self.lr(step, total_steps, losses[: seen[step]]) for step in range(total_steps)],
@@ -129,7 +132,8 @@ class Schedule:
         return ScheduleLR(optimizer, self, total_steps)
 
 
-def _in_run(step: int, total_steps: int) -> int:
+def in_run(step: int, total_steps: int) -> int:
+    """Return the update that `step` means: itself, or past the end the last."""
     if total_steps < 1 or step < 0:
         raise ScheduleError(
             f"total_steps must be at least 1 and step at least 0, but got {total_steps=}, {step=}"

@@ -33,7 +33,7 @@ class ScheduleLR(LRScheduler):
         self.losses: list[float] = []
         super().__init__(optimizer)
 
-    def step(self, loss: float | None = None) -> None:  # type: ignore[override]
+    def step(self, loss: float | None = None) -> None:
         """Go on to the next update; `loss` is the validation loss if there was an evaluation."""
         if loss is not None:
             self.losses.append(float(loss))
@@ -51,14 +51,10 @@ class ScheduleLR(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, and set the optimizer's rates accordingly."""
-        self.last_epoch = state_dict["step"]
         self.losses = list(state_dict["losses"])
         self.ratios = list(state_dict["ratios"])
-        self._step_count = self.last_epoch + 1
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            group["lr"] = lr
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-        self._move_momentum()
+        self.last_epoch = state_dict["step"] - 1
+        self._initial_step()  # goes on to the step as torch does: a tensor rate is set in place
 
     def _move_momentum(self) -> None:
         momentum = self.schedule.momentum(self.last_epoch, self.total_steps)

@@ -51,7 +51,7 @@ class Warmup:
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
+        if self.shape not in list(SHAPES):  # a list: what stands in a file need not be hashable
             raise ScheduleError(
                 f"no warmup has the shape {self.shape!r}; {nearest(str(self.shape), SHAPES)}"
             )

@@ -1,0 +1,60 @@
+"""Checkpoints of running trials: one file each, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import StorageError
+
+
+class Checkpoints:
+    """The checkpoints of a study's trials, by trial number.
+
+    Each lease writes files of its own, so that a worker that has lost its trial can never write
+    over its successor's.
+
+    Args:
+        folder: made when the first checkpoint is saved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, trial: int, lease_id: int, state: dict[str, Any]) -> None:
+        """Save a state (tensors, numbers, strings, lists, dicts) in place of this lease's last.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        import torch
+
+        path = self.folder / f"trial-{trial:06}-lease-{lease_id:08}.pt"
+        unfinished = path.with_suffix(".part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except (OSError, RuntimeError) as error:  # torch raises the latter where a disk is full
+            raise StorageError(f"cannot write the checkpoint {path}: {error}") from error
+
+    def load(self, trial: int) -> tuple[dict[str, Any] | None, list[Path]]:
+        """Return the newest state of a trial that can be read, and the damaged files before it."""
+        import torch
+
+        damaged: list[Path] = []
+        for path in sorted(self.folder.glob(f"trial-{trial:06}-lease-*.pt"), reverse=True):
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True), damaged
+            except Exception:  # whatever a damaged file makes torch raise
+                damaged.append(path)
+        return None, damaged
+
+    def remove(self, trial: int) -> None:
+        """Remove all that a trial has left."""
+        for path in self.folder.glob(f"trial-{trial:06}-lease-*"):
+            path.unlink(missing_ok=True)

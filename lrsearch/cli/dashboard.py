@@ -1,0 +1,22 @@
+"""`lrsearch dashboard`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyOption, opened
+
+
+def dashboard(
+    storage: StorageOption = DEFAULT_STORAGE,
+    study: StudyOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port on loopback.")] = 8080,
+) -> None:
+    """Start optuna-dashboard on a study, for this machine only (it has no password)."""
+    from lrsearch.dashboard import HOST, serve
+
+    with opened(storage, study) as found:
+        typer.echo(f"http://{HOST}:{port}/dashboard/studies/{found.study_id} (Ctrl-C to end)")
+        serve(found.storage, port)

@@ -1,0 +1,44 @@
+"""`lrsearch export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyOption, opened
+from lrsearch.errors import LrsearchError, nearest
+
+
+def export(
+    storage: StorageOption = DEFAULT_STORAGE,
+    study: StudyOption = None,
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="A complete trial's number; else the best.")
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="json (read by lrsearch.load_schedule), csv (step, lr, momentum), or python "
+            "(a file that needs only torch)."
+        ),
+    ] = "json",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A file; else the terminal.")
+    ] = None,
+) -> None:
+    """Write the best schedule as a file that a training script can use."""
+    from lrsearch.export import FORMATS, exported
+
+    if format not in FORMATS:
+        raise LrsearchError(f"--format is {format!r}; {nearest(format, FORMATS)}")
+    with opened(storage, study) as found:
+        text = FORMATS[format](exported(found, trial))
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LrsearchError(f"cannot write {output}: {error.strerror}") from None

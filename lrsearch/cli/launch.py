@@ -1,0 +1,88 @@
+"""`lrsearch launch` and `lrsearch resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption, StudyOption, opened
+
+if TYPE_CHECKING:
+    from lrsearch.devices import Slot
+    from lrsearch.study import Study
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Workers to start; else one per GPU or CPU core.")
+]
+PerDevice = Annotated[
+    int, typer.Option("--workers-per-device", min=1, help="Workers that share a GPU.")
+]
+Trials = Annotated[
+    int | None, typer.Option(min=1, help="The total number of trials, in place of the study's.")
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where to train.")]
+
+
+def launch(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: Workers = None,
+    workers_per_device: PerDevice = 1,
+    trials: Trials = None,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Create a study and work on it; launched again, it goes on up to its budget."""
+    from lrsearch.devices import slots
+    from lrsearch.spec import StudySpec
+    from lrsearch.storage import open_storage, storage_errors
+    from lrsearch.study import check_task, create_study
+    from lrsearch.tasks import load_task
+
+    _quiet()
+    spec = StudySpec.from_toml(study_file)
+    places = slots(device.value, workers, workers_per_device)
+    task = load_task(spec.task.run, spec.task_options())
+    check_task(spec, task)
+    with storage_errors(storage):
+        study = create_study(open_storage(storage), spec, task)
+        _run(study, storage, places, trials)
+
+
+def resume(
+    storage: StorageOption = DEFAULT_STORAGE,
+    study: StudyOption = None,
+    workers: Workers = None,
+    workers_per_device: PerDevice = 1,
+    trials: Trials = None,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Work on a study that exists, from any machine; it needs no study file."""
+    from lrsearch.devices import slots
+
+    _quiet()
+    places = slots(device.value, workers, workers_per_device)
+    with opened(storage, study) as found:
+        _run(found, storage, places, trials)
+
+
+def _run(study: Study, url: str, places: list[Slot], trials: int | None) -> None:
+    from lrsearch.cli.view import LiveView, print_result
+    from lrsearch.launch import run_workers
+
+    if trials is not None:
+        study.set_target(trials)
+    study.set_stopping(False)
+    with LiveView(study) as view:
+        ended = run_workers(study, url, places, view.show)
+    if not ended:
+        typer.echo("interrupted; the trials in hand are kept: `lrsearch resume` goes on", err=True)
+        raise typer.Exit(130)
+    print_result(study, url)
+
+
+def _quiet() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

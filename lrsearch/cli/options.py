@@ -1,0 +1,51 @@
+"""What several commands share: options, and opening the study they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lrsearch.study import Study
+
+StorageOption = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        envvar="LRSEARCH_STORAGE",
+        metavar="URL",
+        show_envvar=True,
+        help="sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE for several machines. "
+        "Keep a password out of it: use PGPASSWORD or ~/.pgpass, or this variable.",
+    ),
+]
+StudyOption = Annotated[
+    str | None,
+    typer.Option("--study", metavar="NAME", help="May be left out if the storage has only one."),
+]
+DEFAULT_STORAGE = "sqlite:///lrsearch.db"
+
+
+class Device(StrEnum):
+    """Where to train: `auto` takes the GPUs if there are any."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@contextmanager
+def opened(storage: str, name: str | None) -> Iterator[Study]:
+    """Open a study that exists; what the database raises meanwhile becomes one clear message."""
+    import optuna
+
+    from lrsearch.storage import open_storage, storage_errors
+    from lrsearch.study import open_study
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with storage_errors(storage):
+        yield open_study(open_storage(storage, create=False), name)

@@ -1,0 +1,34 @@
+"""`lrsearch status` and `lrsearch stop`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyOption, opened
+
+
+def status(
+    storage: StorageOption = DEFAULT_STORAGE,
+    study: StudyOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show where a study stands: counts, the best schedule so far, the workers."""
+    from lrsearch.cli.view import print_status
+    from lrsearch.status import read_status
+
+    with opened(storage, study) as found:
+        state = read_status(found)
+    if as_json:
+        typer.echo(json.dumps(state.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print_status(state, found.spec.study.metric)
+
+
+def stop(storage: StorageOption = DEFAULT_STORAGE, study: StudyOption = None) -> None:
+    """Make a study's workers hand back their trials and leave; `resume` goes on."""
+    with opened(storage, study) as found:
+        found.set_stopping(True)
+        typer.echo(f"the workers of {found.name!r} leave within seconds; `lrsearch resume` goes on")

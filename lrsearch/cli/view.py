@@ -1,0 +1,155 @@
+"""What the terminal shows of a study: live while it runs, its status, its result."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lrsearch.status import Best, Status, read_status
+from lrsearch.storage import masked
+
+if TYPE_CHECKING:
+    from lrsearch.study import Study
+
+
+class LiveView:
+    """Shows a study while it runs: redrawn in a terminal, one line per change elsewhere."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.console = Console()
+        self.live = Live(console=self.console, auto_refresh=False)
+        self.started = time.monotonic()
+        self.first_finished: int | None = None
+        self.last_line = ""
+
+    def __enter__(self) -> Self:
+        self.console.print(
+            f"study [bold]{self.study.name}[/] in {masked(self.study.storage.engine.url)}",
+            highlight=False,
+        )
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.show()
+        self.live.stop()
+
+    def show(self) -> None:
+        """Show where the study stands now."""
+        status = read_status(self.study)
+        if self.first_finished is None:
+            self.first_finished = status.finished
+        left = self._time_left(status)
+        if self.console.is_terminal:
+            self.live.update(_panel(status, self.study.spec.study.metric, left), refresh=True)
+        elif (line := _counts(status)) != self.last_line:
+            self.last_line = line
+            best = f"; best {_best(status.best)}" if status.best else ""
+            self.console.print(f"{line}{best}{left}", highlight=False, soft_wrap=True, markup=False)
+
+    def _time_left(self, status: Status) -> str:
+        done = status.finished - (self.first_finished or 0)
+        if not done > 0 or status.finished >= status.target:
+            return ""
+        seconds = (time.monotonic() - self.started) / done * (status.target - status.finished)
+        minutes, seconds = divmod(round(seconds), 60)
+        return f"; about {minutes}:{seconds:02} left"
+
+
+def print_status(status: Status, metric: str) -> None:
+    """Print where a study stands."""
+    Console().print(f"study {status.study} in {status.storage}", highlight=False, markup=False)
+    Console().print(_panel(status, metric, ""))
+
+
+def print_result(study: Study, url: str) -> None:
+    """Print the best schedule and what to do next."""
+    console = Console(highlight=False, soft_wrap=True)
+    status = read_status(study)
+    best = status.best
+    if best is None:
+        console.print("no trial was complete: all were pruned or diverged; lower space.base_lr")
+        return
+    console.print(f"\n[bold]The best schedule[/]: trial {best.trial}, ", end="")
+    console.print(f"{study.spec.study.metric} {best.value:.4f}")
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in _flat(best.schedule).items():
+        table.add_row(name, _short(value))
+    console.print(table)
+    name = f" --study {study.name}" if len(study.storage.get_all_studies()) > 1 else ""
+    where = f"--storage {masked(url)}{name}"
+    console.print("\n[bold]Next[/]")
+    for command, what in (
+        (f"lrsearch export {where} -o best.json", "take it along (also csv, python)"),
+        (f"lrsearch resume {where} --trials {2 * status.target}", "search on"),
+        (f"lrsearch dashboard {where}", "look at all trials"),
+    ):
+        console.print(f"  {command}", markup=False)
+        console.print(f"      {what}", style="dim", markup=False)
+
+
+def _panel(status: Status, metric: str, left: str) -> RenderableType:
+    parts: list[RenderableType] = [
+        Text(_counts(status) + left),
+        Padding(ProgressBar(total=status.target, completed=status.finished, width=60), 0),
+    ]
+    if status.best:
+        parts.append(Text(f"best {metric} {_best(status.best)}", style="bold"))
+    if status.workers:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in ("worker", "device", "trial", "epoch", "seen"):
+            table.add_column(column, justify="left" if column in ("worker", "device") else "right")
+        for worker in status.workers:
+            ago = max(0.0, time.time() - worker.last_seen)
+            seen = f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s"
+            trial = "-" if worker.trial is None else str(worker.trial)
+            epoch = "-" if worker.epoch is None else str(worker.epoch)
+            table.add_row(f"{worker.host}:{worker.pid}", worker.device, trial, epoch, seen)
+        parts.append(Padding(table, (1, 0, 0, 0)))
+    return Group(*parts)
+
+
+def _counts(status: Status) -> str:
+    counts = {
+        "running": status.running,
+        "pruned": status.pruned,
+        "diverged": status.diverged,
+        "failed": status.failed,
+    }
+    shown = "".join(f" · {count} {name}" for name, count in counts.items() if count)
+    return f"{status.finished}/{status.target} finished{shown}"
+
+
+def _best(best: Best) -> str:
+    return f"{best.value:.4f} (trial {best.trial}: {best.schedule['schedule']})"
+
+
+def _flat(schedule: dict[str, Any]) -> dict[str, Any]:
+    warmup = schedule["warmup"]
+    return {
+        "schedule": schedule["schedule"],
+        "base_lr": schedule["base_lr"],
+        **{f"warmup.{name}": value for name, value in (warmup or {}).items()},
+        **schedule["params"],
+    }
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(_short, value)) if isinstance(value, list) else str(value)

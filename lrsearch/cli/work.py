@@ -1,0 +1,37 @@
+"""`lrsearch work`: one worker in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption, StudyOption
+
+
+def work(
+    storage: StorageOption = DEFAULT_STORAGE,
+    study: StudyOption = None,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+) -> None:
+    """Run one worker in the foreground: what a batch system starts, on any machine.
+
+    It trains trials until the study's budget is used up. SIGINT or SIGTERM hands its trial back
+    for another worker to go on with.
+    """
+    from lrsearch.devices import slots
+    from lrsearch.launch import FAILING
+    from lrsearch.storage import Nothing
+    from lrsearch.worker import work
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    parent = os.environ.get("LRSEARCH_PARENT")
+    slot = slots(device.value, workers=1)[0]
+    reason = work(storage, study, slot.device, parent=int(parent) if parent else None)
+    typer.echo(f"leaving: {reason.value if reason else 'asked to'}")
+    if reason is Nothing.FAILING:
+        raise typer.Exit(FAILING)

@@ -1,0 +1,52 @@
+"""Devices: which there are, and how workers are spread over them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from lrsearch.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one worker: its torch device and what its environment says."""
+
+    device: str
+    environment: dict[str, str]
+
+
+def slots(device: str, workers: int | None = None, per_device: int = 1) -> list[Slot]:
+    """Return the places of the workers to start.
+
+    Args:
+        device: "cpu", "cuda", or "auto": CUDA where there is a GPU, else the CPU.
+        workers: how many; else one per GPU times `per_device`, or one per CPU core.
+        per_device: workers that share a GPU.
+
+    Raises:
+        DeviceError: if "cuda" is asked for and there is no GPU.
+    """
+    gpus = [] if device == "cpu" else _visible_gpus()
+    if device == "cuda" and not gpus:
+        raise DeviceError(
+            "--device cuda was asked for, but torch sees no GPU; use --device cpu, "
+            "or check the driver and CUDA_VISIBLE_DEVICES"
+        )
+    if gpus:
+        count = workers or len(gpus) * per_device
+        return [
+            Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]})
+            for index in range(count)
+        ]
+    # torch reads OMP_NUM_THREADS when it loads; one thread per process beats shared threads
+    one_thread = {"OMP_NUM_THREADS": "1"}
+    return [Slot("cpu", one_thread)] * (workers or len(os.sched_getaffinity(0)))
+
+
+def _visible_gpus() -> list[str]:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return (named or [str(index) for index in range(count)])[:count]

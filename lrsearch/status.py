@@ -1,0 +1,124 @@
+"""Where a study stands: counts, the best trial so far, the workers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from optuna.trial import TrialState
+from sqlalchemy import func, select
+
+from lrsearch.errors import StudyError
+from lrsearch.storage import masked
+from lrsearch.storage.leases import now
+from lrsearch.storage.tables import leases, metrics, workers
+from lrsearch.study import Study
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best complete trial."""
+
+    trial: int
+    value: float
+    params: dict[str, Any]
+    schedule: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A worker that has not said goodbye; times in seconds since 1970."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    trial: int | None
+    epoch: int | None
+    last_seen: float
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a study stands. A diverged trial counts under `pruned` too."""
+
+    study: str
+    storage: str
+    target: int
+    complete: int
+    pruned: int
+    diverged: int
+    failed: int
+    running: int
+    waiting: int
+    best: Best | None
+    workers: list[WorkerStatus]
+
+    @property
+    def finished(self) -> int:
+        """Trials that count towards the target."""
+        return self.complete + self.pruned
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the status as plain JSON."""
+        return asdict(self)
+
+
+def read_status(study: Study) -> Status:
+    """Read where a study stands."""
+    trials = study.optuna.get_trials(deepcopy=False)
+    count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+    running = count[TrialState.RUNNING]
+    target = study.target
+    finished = count[TrialState.COMPLETE] + count[TrialState.PRUNED]
+    try:
+        trial = study.best_trial()
+        best = Best(
+            trial.number, float(trial.values[0]), trial.params, trial.user_attrs["schedule"]
+        )
+    except StudyError:
+        best = None
+    return Status(
+        study=study.name,
+        storage=masked(study.storage.engine.url),
+        target=target,
+        complete=count[TrialState.COMPLETE],
+        pruned=count[TrialState.PRUNED],
+        diverged=sum("diverged" in trial.user_attrs for trial in trials),
+        failed=count[TrialState.FAIL],
+        running=running,
+        waiting=max(0, target - finished - running),
+        best=best,
+        workers=_read_workers(study, {trial._trial_id: trial.number for trial in trials}),
+    )
+
+
+def _read_workers(study: Study, numbers: dict[int, int]) -> list[WorkerStatus]:
+    present = select(workers).where(workers.c.study_id == study.study_id, workers.c.ended.is_(None))
+    held = select(leases.c.worker_id, leases.c.trial_id).where(
+        leases.c.study_id == study.study_id, leases.c.ended.is_(None), leases.c.expires > 0
+    )
+    epochs = (
+        select(metrics.c.trial, func.max(metrics.c.epoch))
+        .where(metrics.c.study_id == study.study_id)
+        .group_by(metrics.c.trial)
+    )
+    with study.storage.reading() as connection:
+        time = now(connection)
+        rows = connection.execute(present.order_by(workers.c.started)).all()
+        trial_of = {row.worker_id: numbers.get(row.trial_id) for row in connection.execute(held)}
+        epoch_of = dict(connection.execute(epochs).tuples().all()) if rows else {}
+    return [
+        WorkerStatus(
+            id=row.worker_id,
+            host=row.host,
+            pid=row.pid,
+            device=row.device,
+            trial=(trial := trial_of.get(row.worker_id)),
+            epoch=epoch_of.get(trial, 0) if trial is not None else None,
+            last_seen=row.last_seen,
+            alive=time - row.last_seen <= study.spec.workers.lease,
+        )
+        for row in rows
+    ]

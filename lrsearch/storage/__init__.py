@@ -1,0 +1,19 @@
+"""Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
+
+from lrsearch.storage.engine import Storage, masked, open_storage, storage_errors
+from lrsearch.storage.leases import Lease, LeaseLost, Nothing, Worker
+from lrsearch.storage.metrics import EpochMetrics, read_metrics, record_metrics
+
+__all__ = [
+    "EpochMetrics",
+    "Lease",
+    "LeaseLost",
+    "Nothing",
+    "Storage",
+    "Worker",
+    "masked",
+    "open_storage",
+    "read_metrics",
+    "record_metrics",
+    "storage_errors",
+]

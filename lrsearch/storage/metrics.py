@@ -1,0 +1,59 @@
+"""What trials showed after each epoch: one row each, in our own table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import delete, insert, select, update
+
+from lrsearch.storage.engine import Storage
+from lrsearch.storage.leases import now
+from lrsearch.storage.tables import metrics as table
+from lrsearch.storage.tables import workers
+
+
+class EpochMetrics(NamedTuple):
+    """One epoch of one run of a trial; `trial` is Optuna's number, `run` counts from 0."""
+
+    trial: int
+    run: int
+    epoch: int
+    step: int
+    lr: float
+    metrics: Mapping[str, float]
+
+
+def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMetrics) -> None:
+    """Record an epoch that a worker trained, in place of what a run before it left there."""
+    key = {"study_id": study_id, "trial": row.trial, "run": row.run, "epoch": row.epoch}
+    values = row._asdict() | {"metrics": {k: _to_json(v) for k, v in row.metrics.items()}}
+    with storage.engine.begin() as connection:
+        time = now(connection)
+        connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
+        connection.execute(insert(table).values(study_id=study_id, recorded=time, **values))
+        connection.execute(
+            update(workers)
+            .where(workers.c.worker_id == worker_id)
+            .values(epochs=workers.c.epochs + 1, last_seen=time)
+        )
+
+
+def read_metrics(storage: Storage, study_id: int, trial: int | None = None) -> list[EpochMetrics]:
+    """Return the epochs of one trial or of all, by trial, run and epoch."""
+    query = select(*(table.c[name] for name in EpochMetrics._fields))
+    query = query.where(table.c.study_id == study_id)
+    if trial is not None:
+        query = query.where(table.c.trial == trial)
+    with storage.reading() as connection:
+        rows = connection.execute(query.order_by(table.c.trial, table.c.run, table.c.epoch)).all()
+    return [
+        EpochMetrics(r.trial, r.run, r.epoch, r.step, r.lr, {k: float(v) for k, v in r[-1].items()})
+        for r in rows
+    ]
+
+
+def _to_json(value: float) -> float | str:
+    """JSON has no NaN and no infinity, and PostgreSQL refuses them: they become words."""
+    return float(value) if math.isfinite(value) else str(float(value))

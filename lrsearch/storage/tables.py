@@ -1,0 +1,116 @@
+"""Our own tables, beside Optuna's in the same database. Times are seconds since 1970 (UTC)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+)
+
+from lrsearch.errors import StorageError
+
+VERSION = 1
+"""Version of this schema. A change of a table raises it and adds the step that migrates to it."""
+
+metadata = MetaData()
+
+versions = Table("lrsearch_version", metadata, Column("version", Integer, nullable=False))
+
+studies = Table(
+    "lrsearch_studies",
+    metadata,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),
+    Column("target", Integer, nullable=False),
+    Column("stopping", Boolean, nullable=False),
+    Column("failures", Integer, nullable=False),
+)
+"""A study's budget of finished trials, whether its workers are to leave, failures in a row."""
+
+workers = Table(
+    "lrsearch_workers",
+    metadata,
+    Column("worker_id", String(64), primary_key=True),
+    Column("study_id", Integer, nullable=False, index=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("started", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("ended", Float),
+)
+"""Every worker that ever joined a study, and how many epochs it has trained."""
+
+leases = Table(
+    "lrsearch_leases",
+    metadata,
+    Column("lease_id", Integer, primary_key=True),
+    Column("study_id", Integer, nullable=False),
+    Column("trial_id", Integer, nullable=False, index=True),
+    Column("worker_id", String(64), nullable=False),
+    Column("begun", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("ended", Float),
+)
+"""Who held which trial when: one row each time a worker takes a trial. At most one is open."""
+
+Index("lrsearch_open_leases", leases.c.study_id, leases.c.ended)
+
+metrics = Table(
+    "lrsearch_metrics",
+    metadata,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("step", Integer, nullable=False),
+    Column("lr", Float, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("recorded", Float, nullable=False),
+)
+"""What a trial (by its number) showed after each epoch of each of its runs."""
+
+
+def create_tables(connection: Connection) -> None:
+    """Create what is missing, in a transaction of the caller's; leave the rest alone."""
+    metadata.create_all(connection)
+    # claims count trials by state; without this they would read every trial's row
+    index = "CREATE INDEX IF NOT EXISTS lrsearch_trial_states ON trials (study_id, state)"
+    connection.execute(text(index))
+    if connection.execute(select(versions.c.version)).scalar() is None:
+        connection.execute(insert(versions).values(version=VERSION))
+
+
+def check_tables(connection: Connection) -> None:
+    """Refuse tables that this lrsearch does not know.
+
+    Raises:
+        StorageError: if there are none, or a newer lrsearch wrote them.
+    """
+    if not inspect(connection).has_table(versions.name):
+        raise StorageError("this storage has no lrsearch study in it; launch one first")
+    found = connection.execute(select(versions.c.version)).scalar_one()
+    if found > VERSION:
+        raise StorageError(
+            f"this storage has version {found} of lrsearch's tables, and this lrsearch knows "
+            f"{VERSION}; upgrade lrsearch"
+        )
+
+
+def forget(connection: Connection, study_id: int) -> None:
+    """Delete our rows of a study. Databases give the id of a deleted study to the next one."""
+    for table in (studies, workers, leases, metrics):
+        connection.execute(delete(table).where(table.c.study_id == study_id))

@@ -1,0 +1,241 @@
+"""A study: made once, opened by its name; all that it needs is stored in it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import insert, select, update
+
+from lrsearch.errors import SpecError, StudyError, nearest
+from lrsearch.schedules import Schedule
+from lrsearch.space import BASE_LR
+from lrsearch.spec import StudySpec
+from lrsearch.storage import Storage, masked
+from lrsearch.storage.leases import count_finished
+from lrsearch.storage.tables import forget, leases, studies
+from lrsearch.tasks import Task
+
+SPEC = "lrsearch:spec"
+
+
+class Study:
+    """A study with its spec.
+
+    Of a trial these user attributes are ours: `schedule` (JSON form) and `total_steps` of its full
+    run; `given`, where the schedule was given and not searched; `diverged` ({epoch, step, lr});
+    `error`, the message of what it failed by.
+    """
+
+    def __init__(self, storage: Storage, study: optuna.Study, spec: StudySpec) -> None:
+        self.storage = storage
+        self.optuna = study
+        self.spec = spec
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.optuna.study_name
+
+    @property
+    def study_id(self) -> int:
+        """Optuna's id of the study."""
+        return self.optuna._study_id
+
+    @property
+    def files(self) -> Path:
+        """The folder for this study's checkpoints and logs."""
+        return self.storage.files / f"study-{self.study_id}"
+
+    def trial(self, trial_id: int, number: int) -> optuna.Trial:
+        """Return a running trial, its sampler seeded by the study's seed and the trial's number.
+
+        So neither a restart nor a second worker repeats or changes what is sampled.
+        """
+        seed = np.random.SeedSequence([self.spec.study.seed, number]).generate_state(1)[0]
+        self.optuna.sampler = self.spec.build_sampler(int(seed))
+        self.optuna.get_trials(deepcopy=False)  # Optuna's cache must know the trial to write to it
+        return optuna.Trial(self.optuna, trial_id)
+
+    def best_trial(self) -> FrozenTrial:
+        """Return the best complete trial.
+
+        Raises:
+            StudyError: if no trial is complete.
+        """
+        try:
+            return self.optuna.best_trial
+        except ValueError:
+            raise StudyError(
+                f"study {self.name!r} has no complete trial yet; let `lrsearch launch` finish one"
+            ) from None
+
+    def complete_trial(self, number: int) -> FrozenTrial:
+        """Return the complete trial of that number.
+
+        Raises:
+            StudyError: if there is none, or it is not complete.
+        """
+        found = [trial for trial in self.optuna.get_trials() if trial.number == number]
+        if not found:
+            raise StudyError(f"study {self.name!r} has no trial {number}")
+        if found[0].state != TrialState.COMPLETE:
+            raise StudyError(
+                f"trial {number} is {found[0].state.name.lower()}, not complete; choose another"
+            )
+        return found[0]
+
+    @property
+    def target(self) -> int:
+        """The budget: how many trials are to finish."""
+        with self.storage.reading() as connection:
+            query = select(studies.c.target).where(studies.c.study_id == self.study_id)
+            return int(connection.execute(query).scalar_one())
+
+    def set_target(self, target: int) -> None:
+        """Set the budget.
+
+        Raises:
+            StudyError: if more trials than that have finished or are being trained.
+        """
+        with self.storage.engine.begin() as connection:
+            open_leases = select(leases).where(
+                leases.c.study_id == self.study_id, leases.c.ended.is_(None)
+            )
+            begun = count_finished(connection, self.study_id)
+            begun += len(connection.execute(open_leases).all())
+            if target < begun:
+                raise StudyError(
+                    f"--trials sets the total and must be at least the {begun} trials that have "
+                    f"finished or begun, but got {target}"
+                )
+            self._update(connection, target=target)
+
+    def set_stopping(self, stopping: bool) -> None:
+        """Tell the study's workers to leave, or let them work (again)."""
+        with self.storage.engine.begin() as connection:
+            self._update(connection, stopping=stopping, failures=0)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the workers are to leave."""
+        with self.storage.reading() as connection:
+            query = select(studies.c.stopping).where(studies.c.study_id == self.study_id)
+            return bool(connection.execute(query).scalar_one())
+
+    def _update(self, connection: Any, **values: Any) -> None:
+        connection.execute(
+            update(studies).where(studies.c.study_id == self.study_id).values(**values)
+        )
+
+
+def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
+    """Create the study that `spec` describes, or open it if it is there with the same spec.
+
+    Args:
+        storage: where the study is to live.
+        spec: what the study is.
+        task: the task that `spec` names, with its options.
+
+    Raises:
+        SpecError: if spec and task do not fit; then nothing is written.
+        StudyError: if a study of that name has another spec, or is not lrsearch's.
+    """
+    check_task(spec, task)
+    name = spec.study.name
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction=spec.study.direction, load_if_exists=True
+    )
+    with storage.reading() as connection:
+        query = select(studies).where(studies.c.study_id == study._study_id)
+        complete = connection.execute(query).first() is not None and SPEC in study.user_attrs
+    if complete:
+        existing = open_study(storage, name)
+        if changed := existing.spec.differences(spec):
+            raise StudyError(
+                f"study {name!r} exists with another spec; what differs: {'; '.join(changed)}. "
+                "Give the changed study a new name (for more trials use --trials)"
+            )
+        return existing
+    _fill(storage, study, spec, task)
+    return open_study(storage, name)
+
+
+def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) -> None:
+    """Store all that belongs to a new study, also where an earlier attempt broke off."""
+    given = spec.given_schedules()
+    trials = study.get_trials(deepcopy=False)
+    if len(trials) > len(given) or any(trial.state != TrialState.WAITING for trial in trials):
+        raise StudyError(
+            f"study {study.study_name!r} exists and was not made by lrsearch; use another name"
+        )
+    total_steps = task.epochs * task.steps_per_epoch
+    space = spec.search_space(getattr(task, "base_lr", BASE_LR))
+    for schedule in given[len(trials) :]:
+        # where the space holds it, the sampler learns from it as from any other
+        params = space.params(schedule, total_steps) or {}
+        study.enqueue_trial(params, user_attrs={"given": schedule.to_dict()})
+    with storage.engine.begin() as connection:
+        forget(connection, study._study_id)
+    with warnings.catch_warnings():  # Optuna calls the names of metrics experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([spec.study.metric])
+    study.set_user_attr(SPEC, spec.to_dict())
+    with storage.engine.begin() as connection:
+        connection.execute(
+            insert(studies).values(
+                study_id=study._study_id, target=spec.study.trials, stopping=False, failures=0
+            )
+        )
+
+
+def check_task(spec: StudySpec, task: Task) -> None:
+    """Refuse a study whose metric or warmup does not fit its task.
+
+    Raises:
+        SpecError: naming the value and what would fit.
+    """
+    names = getattr(task, "metric_names", None)
+    if names is not None and spec.study.metric not in names:
+        raise SpecError(
+            f"study.metric is {spec.study.metric!r}, which {spec.task.run!r} does not give; "
+            f"{nearest(spec.study.metric, names)}"
+        )
+    spec.search_space(getattr(task, "base_lr", BASE_LR)).check_run(
+        task.epochs * task.steps_per_epoch
+    )
+
+
+def open_study(storage: Storage, name: str | None = None) -> Study:
+    """Open a study, with its own spec and pruner; without a name, the only one.
+
+    Raises:
+        StudyError: if there is no such study, or more than one to choose from.
+    """
+    names = [study.study_name for study in storage.get_all_studies()]
+    url = masked(storage.engine.url)
+    if name is None and len(names) != 1:
+        found = f"has the studies {', '.join(sorted(names))}" if names else "has no study"
+        raise StudyError(f"storage {url} {found}; name one with --study or launch one")
+    if name is not None and name not in names:
+        found = f"its studies: {', '.join(sorted(names))}" if names else "it has none"
+        raise StudyError(f"storage {url} has no study {name!r}; {found}")
+    study = optuna.load_study(study_name=name or names[0], storage=storage)
+    stored = study.user_attrs.get(SPEC)
+    if stored is None:
+        raise StudyError(f"study {study.study_name!r} was not made by lrsearch: it has no spec")
+    try:
+        spec = StudySpec.from_dict(stored)
+    except SpecError as error:
+        raise StudyError(f"the spec stored in study {study.study_name!r}: {error}") from None
+    study.pruner = spec.build_pruner()
+    return Study(storage, study, spec)
+
+
+def schedule_of(trial: FrozenTrial) -> Schedule:
+    """Return the schedule that a trial trained."""
+    return Schedule.from_dict(trial.user_attrs["schedule"])

@@ -1,0 +1,77 @@
+"""The training loop: one generator of updates, one function that evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs [B, …], targets [B, …]) → scalar, the mean over the batch."""
+
+
+class Update(NamedTuple):
+    """One update: the rate it used and the loss [] of its batch before it, left on the device."""
+
+    lr: float
+    loss: Tensor
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Return bytes (uint8, 0 … 255) as floats in [0, 1]; anything else as it is."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def updates(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    inputs: Tensor,
+    targets: Tensor,
+    order: Tensor,
+    batch_size: int,
+) -> Iterator[Update]:
+    """Train on full batches of `inputs` and `targets` in the given order; yield after each update.
+
+    Nothing here waits for the device: who consumes the updates decides when to look at the losses,
+    and sets the rate of the next update while the generator rests.
+
+    Args:
+        inputs: [N, …]; bytes are read as floats in [0, 1].
+        targets: [N, …].
+        order: int64[M], the indices to train on; what does not fill a batch is left out.
+    """
+    network.train()
+    for batch in torch.split(order, batch_size)[: len(order) // batch_size]:
+        lr = float(optimizer.param_groups[0]["lr"])
+        batch_loss = loss(network(as_input(inputs[batch])), targets[batch])
+        optimizer.zero_grad()
+        batch_loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        yield Update(lr, batch_loss.detach())
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    metrics: Mapping[str, Loss],
+    inputs: Tensor,
+    targets: Tensor,
+    batch_size: int = 1000,
+) -> dict[str, float]:
+    """Return each metric's mean over all examples."""
+    network.eval()
+    totals = {name: torch.zeros((), device=targets.device) for name in metrics}
+    batches = zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
+    for batch, batch_targets in batches:
+        outputs = network(as_input(batch))
+        for name, metric in metrics.items():
+            totals[name] += metric(outputs, batch_targets) * len(batch)
+    return {name: float(total) / len(targets) for name, total in totals.items()}
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the share of outputs [B, C] whose largest entry is the target [B]."""
+    return (outputs.argmax(dim=1) == targets).float().mean()

@@ -1,0 +1,80 @@
+"""The optimizers by the names of a study file: torch's own, with their usual `base_lr`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from lrsearch.domains import Float
+from lrsearch.errors import TaskError, nearest
+
+
+class OptimizerKind(NamedTuple):
+    """torch's class, the options that differ from its defaults, the usual domain of `base_lr`."""
+
+    cls: type[torch.optim.Optimizer]
+    options: dict[str, Any]
+    base_lr: Float
+
+
+OPTIMIZERS = {
+    "sgd": OptimizerKind(torch.optim.SGD, {}, Float(1e-2, 2.0, log=True)),
+    "momentum": OptimizerKind(torch.optim.SGD, {"momentum": 0.9}, Float(1e-3, 1.0, log=True)),
+    "nesterov": OptimizerKind(
+        torch.optim.SGD, {"momentum": 0.9, "nesterov": True}, Float(1e-3, 1.0, log=True)
+    ),
+    "rmsprop": OptimizerKind(torch.optim.RMSprop, {}, Float(1e-5, 1e-2, log=True)),
+    "adam": OptimizerKind(torch.optim.Adam, {}, Float(1e-5, 3e-2, log=True)),
+    "nadam": OptimizerKind(torch.optim.NAdam, {}, Float(1e-5, 3e-2, log=True)),
+    "adamw": OptimizerKind(torch.optim.AdamW, {}, Float(1e-5, 3e-2, log=True)),
+}
+"""By name, with g the gradient, η the rate, and what torch does beside the textbook:
+
+- `sgd`: w ← w − ηg.
+- `momentum`: v ← μv + g, w ← w − ηv. The rate stands outside the velocity, so that changing it acts
+  at once on all of v (Sutskever et al. 2013 write v ← μv − ηg). The first v is g.
+- `nesterov`: w ← w − η(g + μv) with the v just updated.
+- `rmsprop`: s ← αs + (1 − α)g², w ← w − ηg / (√s + ε). s starts at 0 with no correction, so the
+  first updates are up to 1/√(1 − α) = 10 times as long; ε stands outside the root.
+- `adam`: m and s with bias corrections, w ← w − ηm̂ / (√ŝ + ε) (Kingma & Ba 2015).
+- `nadam`: Adam with a Nesterov step; its μₜ = β₁(1 − ½ · 0.96^(0.004 t)) rises over the run
+  (Dozat 2016), so β₁ is only its limit.
+- `adamw`: Adam with decoupled decay, w ← w − ηλw first (Loshchilov & Hutter 2019), λ = 0.01.
+"""
+
+
+def optimizer_kind(spec: str | Mapping[str, Any]) -> tuple[OptimizerKind, dict[str, Any]]:
+    """Return the kind that `"adam"` or `{name = "adam", …}` names, and its options.
+
+    Raises:
+        TaskError: for an unknown name or option.
+    """
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", None)
+    if name not in OPTIMIZERS:
+        raise TaskError(f"task.optimizer has the name {name!r}; {nearest(str(name), OPTIMIZERS)}")
+    kind = OPTIMIZERS[name]
+    known = set(inspect.signature(kind.cls).parameters) - {"params", "lr"}
+    for key in options:
+        if key not in known:
+            raise TaskError(f"task.optimizer {name!r} has no option {key!r}; {nearest(key, known)}")
+    return kind, {**kind.options, **options}
+
+
+def build_optimizer(
+    spec: str | Mapping[str, Any], parameters: Iterable[nn.Parameter], lr: float
+) -> torch.optim.Optimizer:
+    """Return torch's optimizer over `parameters` at the rate `lr`.
+
+    Raises:
+        TaskError: for an unknown name or option, or a value that torch refuses.
+    """
+    kind, options = optimizer_kind(spec)
+    try:
+        return kind.cls(parameters, lr=lr, **options)  # type: ignore[call-arg]
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"task.optimizer {spec!r}: torch says: {error}") from None

@@ -1,0 +1,136 @@
+"""What a task is: a generator of progress that knows nothing of Optuna."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from lrsearch.errors import TaskError, nearest
+from lrsearch.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after an epoch.
+
+    Args:
+        epoch: epochs trained so far, from 1.
+        metrics: name → value. One that is not finite says that the run diverged. Of a task whose
+            schedules may read losses (`plateau`), `val_loss` is the one they read.
+        step: updates so far; `epoch` · `steps_per_epoch` if left out. Of a diverged run, the update
+            at which it happened, from 0.
+        lr: the learning rate of the last update; the schedule's own if left out.
+        capture: returns what `run` needs to go on from here as `state` (tensors, numbers, strings,
+            lists, dicts). It is called, if at all, before the run goes on. Without it a run that
+            is interrupted starts over.
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+    step: int | None = None
+    lr: float | None = None
+    capture: Callable[[], dict[str, Any]] | None = None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a metric is not finite."""
+        return not all(math.isfinite(value) for value in self.metrics.values())
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a study trains.
+
+    A task may also have `metric_names` (then a study's metric is checked before any training) and
+    `base_lr`, the domain that is searched where a study names none.
+    """
+
+    epochs: int
+    """The length of the full run."""
+    steps_per_epoch: int
+    """Updates in an epoch."""
+
+    def run(
+        self,
+        schedule: Schedule,
+        *,
+        epochs: int,
+        seed: int,
+        device: str,
+        state: dict[str, Any] | None = None,
+    ) -> Iterable[Progress]:
+        """Train from scratch, or on from `state`, and yield once per epoch.
+
+        Args:
+            schedule: gives the rate of every update: `schedule.lr(step, epochs · steps_per_epoch)`.
+            epochs: how long this run is; the schedule is to be trained whole in it.
+            seed: the same seed and device give the same numbers.
+            device: a torch device, such as "cpu" or "cuda".
+            state: what `Progress.capture` returned, or `None`.
+        """
+        ...
+
+
+def load_attribute(path: str) -> Any:
+    """Import what `module:attribute` names, the working directory included.
+
+    Raises:
+        TaskError: if the module or the attribute cannot be had.
+    """
+    module_name, _, attribute = path.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            found = getattr(found, name)
+    except ImportError as error:
+        raise TaskError(
+            f"cannot import {module_name!r} for {path!r}: {error}; "
+            "run from its folder, or add that to PYTHONPATH"
+        ) from error
+    except AttributeError:
+        raise TaskError(f"{path!r}: module {module_name!r} has no {attribute!r}") from None
+    return found
+
+
+def load_task(path: str, options: Mapping[str, Any]) -> Task:
+    """Return the task that `module:attribute` names, with `options` applied.
+
+    The attribute is a task (of a dataclass such as `Supervised`, options replace fields) or a
+    callable that makes one of the options.
+
+    Raises:
+        TaskError: if it cannot be imported, is no task or does not take an option.
+    """
+    found = load_attribute(path)
+    if isinstance(found, Task) and not isinstance(found, type):
+        make = partial(dataclasses.replace, found) if dataclasses.is_dataclass(found) else None
+        known = {f.name for f in dataclasses.fields(found) if f.init} if make else set()
+    elif callable(found):
+        make, known = found, _arguments(found)
+    else:
+        raise TaskError(f"{path!r} is no task and makes none: it is a {type(found).__name__}")
+    for key in options:
+        if key not in known:
+            raise TaskError(f"task.{key} is no option of {path!r}; {nearest(key, known)}")
+    try:
+        task = make(**options) if make else found
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"{path!r} refuses the options {dict(options)}: {error}") from error
+    if not isinstance(task, Task):
+        missing = [name for name in ("epochs", "steps_per_epoch", "run") if not hasattr(task, name)]
+        raise TaskError(f"{path!r} is no task: a {type(task).__name__} has no {', '.join(missing)}")
+    return task
+
+
+def _arguments(make: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(make).parameters)

@@ -1,0 +1,229 @@
+"""A worker: claim a trial, train it, finish it, repeat."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from lrsearch.errors import LrsearchError, StorageError
+from lrsearch.objective import Objective
+from lrsearch.storage import Lease, LeaseLost, Nothing, Worker, open_storage, storage_errors
+from lrsearch.study import open_study
+from lrsearch.tasks import Progress
+
+log = logging.getLogger(__name__)
+
+POLL = 0.5
+"""Seconds between two looks for work while other workers train what is left of the budget."""
+RETRIES = 10
+"""How often in a row a worker tries again when its storage fails, the pause doubling up to 30 s."""
+
+
+class Interrupted(BaseException):
+    """A signal has asked the worker to leave."""
+
+
+class Signals:
+    """SIGINT and SIGTERM: the first lets go of training at once, a second SIGINT ends the process.
+
+    Outside of `advance` (in the storage, in a checkpoint) the signal waits for the next `check`.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._training = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals while the block runs."""
+        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def advance(self, run: Iterator[Progress]) -> Progress | None:
+        """Take the next progress of a run; a signal interrupts it."""
+        self.check()
+        self._training = True
+        try:
+            return next(run, None)
+        finally:
+            self._training = False
+
+    def check(self) -> None:
+        """Leave if a signal has come.
+
+        Raises:
+            Interrupted: if one has.
+        """
+        if self.received:
+            raise Interrupted
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.received and number == signal.SIGINT:
+            os._exit(130)
+        self.received = True
+        if self._training:
+            self._training = False
+            raise Interrupted
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Heartbeat(threading.Thread):
+    """Renews the lease through long epochs, and notices a stopped study and a dead launcher.
+
+    Either is answered by a SIGTERM to this process, so that there is one way to leave.
+
+    Args:
+        worker: whose lease is renewed, three times per lease and at least every 5 s.
+        parent: the process that the worker must not outlive, if any.
+    """
+
+    def __init__(self, worker: Worker, parent: int | None) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self.worker = worker
+        self.parent = parent
+        self.lease: Lease | None = None
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        """Beat until `stop`."""
+        pause = min(5.0, self.worker.seconds / 3)
+        while not self._done.wait(pause):
+            if self._must_leave():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._done.set()
+        self.join()
+
+    def _must_leave(self) -> bool:
+        if self.parent is not None and os.getppid() != self.parent:
+            return True
+        lease = self.lease
+        try:
+            return self.worker.seen(lease)
+        except LeaseLost:
+            if lease is not None and lease is self.lease:  # not merely finished in the meantime
+                log.warning("the lease on trial %d has run out and another took it", lease.number)
+        except Exception as error:  # the database may be back at the next beat
+            log.warning("cannot renew the lease: %s", error)
+        return False
+
+
+def work(url: str, name: str | None, device: str, *, parent: int | None = None) -> Nothing | None:
+    """Work on a study until its budget is used up, it is stopped, or a signal comes.
+
+    Args:
+        url: the storage.
+        name: the study; may be left out where the storage has only one.
+        device: a torch device, "cpu" or "cuda".
+        parent: leave when this process, the launcher, is gone.
+
+    Returns:
+        Why there is nothing left to do; `None` after a signal.
+
+    Raises:
+        StorageError: if the storage cannot be used, also after some tries.
+        StudyError: if there is no such study.
+    """
+    signals = Signals()
+    with signals.installed():
+        _prepare_torch(device)
+        storage = open_storage(url, create=False)
+        study = open_study(storage, name)
+        limits = study.spec.workers
+        worker = Worker(storage, study.study_id, device, limits.lease, limits.max_failures)
+        heartbeat = Heartbeat(worker, parent)
+        objective = Objective(study, worker.worker_id, device, signals.advance)
+        heartbeat.start()
+        try:
+            with storage_errors(storage.engine.url):
+                return _loop(worker, heartbeat, objective, signals)
+        except Interrupted:
+            return None
+        finally:
+            heartbeat.stop()
+            with suppress(SQLAlchemyError):
+                worker.leave()
+
+
+def _prepare_torch(device: str) -> None:
+    """Make torch's numbers the same in every worker: one CPU thread, deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _loop(worker: Worker, heartbeat: Heartbeat, objective: Objective, signals: Signals) -> Nothing:
+    """Claim and train until there is nothing left; wait where the storage fails for a while."""
+    failures = 0
+    while True:
+        signals.check()
+        try:
+            claim = worker.claim()
+            if isinstance(claim, Lease):
+                _train(claim, worker, heartbeat, objective)
+            elif claim is Nothing.WAIT:
+                time.sleep(POLL)
+            else:
+                return claim
+            failures = 0
+        except (SQLAlchemyError, StorageInternalError) as error:
+            failures += 1
+            if failures > RETRIES:
+                raise
+            pause = min(30.0, 0.5 * 2**failures)
+            log.warning("the storage fails, trying again in %.0f s: %s", pause, error)
+            time.sleep(pause)
+
+
+def _train(lease: Lease, worker: Worker, heartbeat: Heartbeat, objective: Objective) -> None:
+    """Train the leased trial and end or hand back the lease."""
+    log.info("trial %d begins or goes on", lease.number)
+    heartbeat.lease = lease
+    try:
+        objective(lease)
+    except LeaseLost:
+        log.warning("trial %d was taken over by another worker; leaving it", lease.number)
+    except (SQLAlchemyError, StorageInternalError):
+        raise  # the trial is still ours, or its lease runs out
+    except (Interrupted, StorageError):
+        worker.hand_back(lease)
+        log.info("trial %d handed back", lease.number)
+        raise
+    except Exception as error:
+        message = _in_words(error)
+        log.exception("trial %d failed: %s", lease.number, message)
+        objective.fail(lease, message)
+        worker.end(lease, failed=True)
+    else:
+        log.info("trial %d has ended", lease.number)
+        worker.end(lease, failed=False)
+    finally:
+        heartbeat.lease = None
+
+
+def _in_words(error: Exception) -> str:
+    """Return what a trial failed by, with advice where the device ran out of memory."""
+    if "out of memory" in str(error).lower():
+        return f"out of memory: {error}; lower task.batch_size, or start fewer workers per device"
+    return str(error) if isinstance(error, LrsearchError) else f"{type(error).__name__}: {error}"
