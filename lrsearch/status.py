@@ -27,7 +27,7 @@ class Best:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker that has not said goodbye; times in seconds since 1970."""
+    """A worker that lives, or died with a trial in hand; times in seconds since 1970."""
 
     id: str
     host: str
@@ -109,7 +109,7 @@ def _read_workers(study: Study, numbers: dict[int, int]) -> list[WorkerStatus]:
         rows = connection.execute(present.order_by(workers.c.started)).all()
         trial_of = {row.worker_id: numbers.get(row.trial_id) for row in connection.execute(held)}
         epoch_of = dict(connection.execute(epochs).tuples().all()) if rows else {}
-    return [
+    found = [
         WorkerStatus(
             id=row.worker_id,
             host=row.host,
@@ -122,3 +122,4 @@ def _read_workers(study: Study, numbers: dict[int, int]) -> list[WorkerStatus]:
         )
         for row in rows
     ]
+    return [worker for worker in found if worker.alive or worker.trial is not None]

@@ -17,9 +17,10 @@ from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from platformdirs import user_cache_path
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from lrsearch.errors import StorageError
 from lrsearch.storage.tables import check_tables, create_tables
@@ -56,11 +57,18 @@ class Storage(RDBStorage):
 
     @property
     def files(self) -> Path:
-        """The folder for checkpoints and logs: beside a SQLite file, else in the user's cache."""
+        """The folder for checkpoints and logs.
+
+        `LRSEARCH_FILES` if set (where several machines share a study, on a disk they share, so
+        that one can go on with the other's trial); else beside a SQLite file, or for PostgreSQL in
+        the user's cache.
+        """
         url = self.engine.url
+        name = sha256(url.set(password=None).render_as_string().encode()).hexdigest()[:16]
+        if root := os.environ.get("LRSEARCH_FILES"):
+            return Path(root) / name
         if url.get_backend_name() == "sqlite":
             return Path(f"{url.database}.files").absolute()
-        name = sha256(f"{url.host}:{url.port}/{url.database}".encode()).hexdigest()[:16]
         return user_cache_path("lrsearch") / "files" / name
 
     @contextmanager
@@ -195,11 +203,14 @@ def masked(url: str | URL) -> str:
 
 def _open(url: URL, create: bool) -> Storage:
     if create:
-        # creation races between processes: an advisory lock in PostgreSQL, a file's for SQLite
-        plain = RDBStorage(url.render_as_string(hide_password=False), skip_table_creation=False)
-        with plain.engine.begin() as connection:
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.begin() as connection:
+            if url.get_backend_name() == "postgresql":  # for SQLite the caller holds a file lock
+                connection.execute(text("SELECT pg_advisory_xact_lock(7236751)"))
+            # Optuna's storage makes its tables by itself when it is constructed
+            plain = RDBStorage(url.render_as_string(hide_password=False))
+            plain.engine.dispose()
             create_tables(connection)
-        plain.engine.dispose()
     storage = Storage(url)
     with storage.reading() as connection:
         check_tables(connection)

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from optuna.storages._rdb.models import StudyModel, TrialModel
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, func, insert, select, text, update
+from sqlalchemy import Connection, Table, func, insert, or_, select, text, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.tables import leases, studies, workers
@@ -125,8 +125,7 @@ class Worker:
             for lease in open_leases:
                 if lease.state.is_finished():  # its worker died between finishing and ending it
                     self._end(connection, lease.lease_id)
-                elif lease.worker_id == self.worker_id or lease.expires <= now(connection):
-                    self._end(connection, lease.lease_id)
+                elif self._take_over(connection, lease.lease_id):
                     return self._lease(connection, lease.trial_id, lease.number)
                 else:
                     running += 1
@@ -222,6 +221,17 @@ class Worker:
         )
         lease_id = connection.execute(row.returning(leases.c.lease_id)).scalar_one()
         return Lease(lease_id, trial_id, number, self.seconds)
+
+    def _take_over(self, connection: Connection, lease_id: int) -> bool:
+        """End a lease that is this worker's own or has run out, as of now; return whether it is."""
+        time = now(connection)
+        taken = connection.execute(
+            update(leases)
+            .where(leases.c.lease_id == lease_id, leases.c.ended.is_(None))
+            .where(or_(leases.c.worker_id == self.worker_id, leases.c.expires <= time))
+            .values(ended=time)
+        )
+        return taken.rowcount == 1
 
     def _end(self, connection: Connection, lease_id: int) -> None:
         connection.execute(

@@ -72,15 +72,20 @@ def task(
     """
     if subset is not None and (type(subset) is not int or subset < 5):
         raise TaskError(f"task.subset must be a whole number from 5, but got {subset!r}")
-    root = Path(data_dir or os.environ.get("LRSEARCH_DATA_DIR") or user_cache_path("lrsearch"))
     return Supervised(
         model=_network(model),
-        data=partial(load, root.expanduser(), subset),
+        data=partial(load, data_folder(data_dir), subset),
         optimizer=optimizer,
         batch_size=batch_size,
         epochs=epochs,
         lr_every=lr_every,
     )
+
+
+def data_folder(data_dir: str | None = None) -> Path:
+    """Return `data_dir`, else `LRSEARCH_DATA_DIR`, else a cache folder in the user's home."""
+    named = data_dir or os.environ.get("LRSEARCH_DATA_DIR")
+    return Path(named).expanduser() if named else user_cache_path("lrsearch") / "data"
 
 
 @lru_cache(maxsize=1)
