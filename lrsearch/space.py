@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from lrsearch.domains import Choice, Domain, Fixed, Float, Int, Scalar, Suggester, read_domain
-from lrsearch.errors import DomainError, SpecError, nearest
+from lrsearch.errors import DomainError, ScheduleError, SpecError, nearest
 from lrsearch.schedules import Schedule, Warmup, families
 from lrsearch.schedules.family import Parameter, family_named
 from lrsearch.schedules.warmup import SHAPES
@@ -67,6 +68,8 @@ class SearchSpace:
                     f"{list(self.families)}; add it there or leave {name} out"
                 )
             _check_values(name, known[name], domain)
+        for name in self.families:
+            self._check_together(name)
 
     @classmethod
     def read(
@@ -144,6 +147,19 @@ class SearchSpace:
                 f"space.warmup_steps must stay under the run's {total_steps} updates, "
                 f"but may be {max(steps.extremes())}; shorten it or train longer"
             )
+
+    def _check_together(self, name: str) -> None:
+        """Refuse domains of a family that allow values which do not go together."""
+        family = families[name]
+        names = list(family.parameters())
+        extremes = (self.domain(f"{name}.{parameter}").extremes() for parameter in names)
+        for combination in product(*extremes):
+            values = dict(zip(names, combination, strict=True))
+            used = {k: v for k, v in values.items() if family.parameters()[k].in_use(values)}
+            try:
+                family(**used)
+            except ScheduleError as error:
+                raise SpecError(f"space allows what no schedule may be: {error}") from None
 
     def _suggest_warmup(self, trial: Suggester, total_steps: int) -> Warmup | None:
         steps = self.warmup_steps(total_steps)

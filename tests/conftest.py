@@ -4,13 +4,16 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import optuna
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+
+from lrsearch.storage import Storage, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -67,18 +70,41 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def storage_url(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> str:
+) -> Iterator[str]:
     """A fresh, empty storage: a SQLite file, then a database in a real PostgreSQL."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/study.db"
-    server = make_url(request.getfixturevalue("postgres_server"))
-    name = f"test_{uuid4().hex}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    monkeypatch.setenv("LRSEARCH_FILES", str(tmp_path / "files"))
-    return server.set(database=name).render_as_string(hide_password=False)
+    with _engines_closed():
+        if request.param == "sqlite":
+            yield f"sqlite:///{tmp_path}/study.db"
+            return
+        server = make_url(request.getfixturevalue("postgres_server"))
+        name = f"test_{uuid4().hex}"
+        with create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        monkeypatch.setenv("LRSEARCH_FILES", str(tmp_path / "files"))
+        yield server.set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def _engines_closed() -> Iterator[None]:
+    """Close at the end whatever the block has connected to: psycopg warns where nobody does."""
+    engines: set[Engine] = set()
+
+    def remember(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", remember)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "engine_connect", remember)
+        for engine in engines:
+            engine.dispose()
+
+
+@pytest.fixture
+def storage(storage_url: str) -> Storage:
+    """A fresh storage, opened."""
+    return open_storage(storage_url)
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +113,31 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("LRSEARCH_")]:
         if name != "LRSEARCH_DATA_DIR":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> str:
+    """The URL of a storage with one finished study: 8 real trials of 2 epochs on the small set."""
+    from lrsearch import StudySpec, create_study, open_storage
+    from lrsearch.tasks import load_task
+    from lrsearch.worker import work
+
+    url = f"sqlite:///{tmp_path_factory.mktemp('finished')}/study.db"
+    spec = StudySpec.from_dict(
+        {
+            "study": {"name": "small", "trials": 8},
+            "task": {
+                "run": "lrsearch.tasks.fashion_mnist:task",
+                "epochs": 2,
+                "batch_size": 50,
+                "data_dir": str(small_data),
+            },
+            "schedules": [
+                {"schedule": "one_cycle", "base_lr": 0.05},
+                {"schedule": "constant", "base_lr": 1e6},
+            ],
+        }
+    )
+    create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
+    work(url, None, "cpu")
+    return url

@@ -4,7 +4,7 @@ import math
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FixedTrial
 
@@ -47,6 +47,7 @@ def increasings(draw):
 fixed = st.builds(Fixed, st.none() | st.text() | st.floats(allow_nan=False) | st.integers())
 
 
+@settings(deadline=None)
 @given(case=floats() | ints() | choices() | increasings() | fixed.map(lambda domain: (domain, {})))
 def test_params_is_the_inverse_of_suggest(case):
     domain, params = case
@@ -61,6 +62,7 @@ def test_params_is_the_inverse_of_suggest(case):
         assert back == params
 
 
+@settings(deadline=None)
 @given(case=floats() | ints() | choices() | increasings())
 def test_extremes_lie_inside(case):
     domain, _ = case
@@ -164,6 +166,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     written=json_values,
     like=st.sampled_from(

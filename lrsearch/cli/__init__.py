@@ -27,7 +27,7 @@ app.command()(dashboard.dashboard)
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit status 1."""
     try:
-        app()
+        app(prog_name="lrsearch")
     except LrsearchError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -99,9 +99,10 @@ def load(root: Path, subset: int | None = None) -> Data:
     """
     try:
         dataset = _dataset(root)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever a damaged file makes torchvision raise
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"FashionMNIST in {root} is missing or corrupt and cannot be downloaded: {error}; "
+            f"FashionMNIST in {root} is missing or corrupt and cannot be downloaded: {reason}; "
             "put its four archives into FashionMNIST/raw there (delete what else it holds), "
             "or choose another folder with task.data_dir or LRSEARCH_DATA_DIR"
         ) from error

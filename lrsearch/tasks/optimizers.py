@@ -55,7 +55,7 @@ def optimizer_kind(spec: str | Mapping[str, Any]) -> tuple[OptimizerKind, dict[s
     """
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = options.pop("name", None)
-    if name not in OPTIMIZERS:
+    if name not in list(OPTIMIZERS):  # a list: what stands in a file need not be hashable
         raise TaskError(f"task.optimizer has the name {name!r}; {nearest(str(name), OPTIMIZERS)}")
     kind = OPTIMIZERS[name]
     known = set(inspect.signature(kind.cls).parameters) - {"params", "lr"}
@@ -76,5 +76,5 @@ def build_optimizer(
     kind, options = optimizer_kind(spec)
     try:
         return kind.cls(parameters, lr=lr, **options)  # type: ignore[call-arg]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TaskError(f"task.optimizer {spec!r}: torch says: {error}") from None

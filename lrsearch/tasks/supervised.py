@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -134,7 +135,7 @@ class Supervised:
         if state is not None:
             first = state["epoch"]
             network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
+            optimizer.load_state_dict(deepcopy(state["optimizer"]))  # torch would train on in it
             scheduler.load_state_dict(state["scheduler"])
 
         for epoch in range(first, epochs):
@@ -164,7 +165,7 @@ class Supervised:
                 return
             metrics = {"train_loss": float(train_losses.mean())}
             metrics |= validation or self._validate(network, data)
-            yield Progress(
+            progress = Progress(
                 epoch + 1,
                 metrics,
                 step=start + len(lrs),
@@ -176,6 +177,9 @@ class Supervised:
                     "scheduler": scheduler.state_dict(),
                 },
             )
+            yield progress
+            if progress.diverged:
+                return
 
     @cached_property
     def _data(self) -> Data:

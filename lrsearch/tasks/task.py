@@ -30,7 +30,7 @@ class Progress:
         lr: the learning rate of the last update; the schedule's own if left out.
         capture: returns what `run` needs to go on from here as `state` (tensors, numbers, strings,
             lists, dicts). It is called, if at all, before the run goes on. Without it a run that
-            is interrupted starts over.
+            is interrupted starts over. Its tensors may be the run's own: save or copy them first.
     """
 
     epoch: int
@@ -90,13 +90,14 @@ def load_attribute(path: str) -> Any:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
-        for name in attribute.split("."):
-            found = getattr(found, name)
     except ImportError as error:
         raise TaskError(
             f"cannot import {module_name!r} for {path!r}: {error}; "
             "run from its folder, or add that to PYTHONPATH"
         ) from error
+    try:
+        for name in attribute.split("."):
+            found = getattr(found, name)
     except AttributeError:
         raise TaskError(f"{path!r}: module {module_name!r} has no {attribute!r}") from None
     return found
@@ -112,6 +113,7 @@ def load_task(path: str, options: Mapping[str, Any]) -> Task:
         TaskError: if it cannot be imported, is no task or does not take an option.
     """
     found = load_attribute(path)
+    known: set[str] | None
     if isinstance(found, Task) and not isinstance(found, type):
         make = partial(dataclasses.replace, found) if dataclasses.is_dataclass(found) else None
         known = {f.name for f in dataclasses.fields(found) if f.init} if make else set()
@@ -120,7 +122,7 @@ def load_task(path: str, options: Mapping[str, Any]) -> Task:
     else:
         raise TaskError(f"{path!r} is no task and makes none: it is a {type(found).__name__}")
     for key in options:
-        if key not in known:
+        if known is not None and key not in known:
             raise TaskError(f"task.{key} is no option of {path!r}; {nearest(key, known)}")
     try:
         task = make(**options) if make else found
@@ -132,5 +134,8 @@ def load_task(path: str, options: Mapping[str, Any]) -> Task:
     return task
 
 
-def _arguments(make: Callable[..., Any]) -> set[str]:
-    return set(inspect.signature(make).parameters)
+def _arguments(make: Callable[..., Any]) -> set[str] | None:
+    """Return the names of the arguments that `make` takes; `None` if it takes any (`**options`)."""
+    parameters = inspect.signature(make).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return None if takes_any else set(parameters)

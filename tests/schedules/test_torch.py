@@ -63,50 +63,46 @@ def rates(optimizer, scheduler, updates, losses=None):
 
 
 ORACLES = [
-    (Step(0.2, 1 / 3), lambda opt, total: torchs.StepLR(opt, total // 3, 0.2), CLOSED_FORM),
-    (Step(0.5, 0.1), lambda opt, total: torchs.StepLR(opt, total // 10, 0.5), CLOSED_FORM),
+    (Step(0.2, 1 / 3), lambda opt, n: torchs.StepLR(opt, n // 3, 0.2), CLOSED_FORM),
+    (Step(0.5, 0.1), lambda opt, n: torchs.StepLR(opt, n // 10, 0.5), CLOSED_FORM),
     (
         MultiStep(0.3, (0.3, 0.6, 0.7)),
-        lambda opt, total: torchs.MultiStepLR(
-            opt, [3 * total // 10, 6 * total // 10, 7 * total // 10], 0.3
-        ),
+        lambda opt, n: torchs.MultiStepLR(opt, [3 * n // 10, 6 * n // 10, 7 * n // 10], 0.3),
         CLOSED_FORM,
     ),
     (
         Exponential(4.0),
-        lambda opt, total: torchs.ExponentialLR(opt, math.exp(-4 / total)),
+        lambda opt, n: torchs.ExponentialLR(opt, math.exp(-4 / n)),
         RECURSIVE,
     ),
-    (Polynomial(2.5), lambda opt, total: torchs.PolynomialLR(opt, total, power=2.5), RECURSIVE),
-    (Linear(0.05), lambda opt, total: torchs.LinearLR(opt, 1, 0.05, total_iters=total), RECURSIVE),
+    (Polynomial(2.5), lambda opt, n: torchs.PolynomialLR(opt, n, power=2.5), RECURSIVE),
+    (Linear(0.05), lambda opt, n: torchs.LinearLR(opt, 1, 0.05, total_iters=n), RECURSIVE),
     (
         Cosine(0.1),
-        lambda opt, total: torchs.CosineAnnealingLR(opt, total, 0.1 * BASE_LR),
+        lambda opt, n: torchs.CosineAnnealingLR(opt, n, 0.1 * BASE_LR),
         RECURSIVE,
     ),
-    (Cosine(), lambda opt, total: torchs.CosineAnnealingLR(opt, total), RECURSIVE),
+    (Cosine(), lambda opt, n: torchs.CosineAnnealingLR(opt, n), RECURSIVE),
     (
         CosineRestarts(0.3, 1.0, min_factor=0.1),
-        lambda opt, total: torchs.CosineAnnealingWarmRestarts(
-            opt, 3 * total // 10, 1, 0.1 * BASE_LR
-        ),
+        lambda opt, n: torchs.CosineAnnealingWarmRestarts(opt, 3 * n // 10, 1, 0.1 * BASE_LR),
         CLOSED_FORM,
     ),
     (
         CosineRestarts(0.1, 2.0),
-        lambda opt, total: torchs.CosineAnnealingWarmRestarts(opt, total // 10, 2),
+        lambda opt, n: torchs.CosineAnnealingWarmRestarts(opt, n // 10, 2),
         CLOSED_FORM,
     ),
     *(
         (
             Cyclic(0.2, 0.1, mode, **({"gamma": 0.05} if mode == "exp_range" else {})),
-            lambda opt, total, mode=mode: torchs.CyclicLR(
+            lambda opt, n, mode=mode: torchs.CyclicLR(
                 opt,
                 0.1 * BASE_LR,
                 BASE_LR,
-                step_size_up=total // 10,
+                step_size_up=n // 10,
                 mode=mode,
-                gamma=0.05 ** (1 / total),
+                gamma=0.05 ** (1 / n),
                 cycle_momentum=False,
             ),
             CLOSED_FORM,
@@ -288,10 +284,10 @@ def test_torchs_restarts_grow_by_whole_factors_and_ours_by_any():
 # ScheduleLR
 
 
-def two_groups():
-    """Return an optimizer whose second group has a tenth of the rate, and no momentum."""
+def two_groups(slow_lr=0.2):
+    """Return an optimizer whose second group has a lower rate, and no momentum."""
     first, second = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
-    slow = {"params": [second], "lr": 0.2, "momentum": 0.0}
+    slow = {"params": [second], "lr": slow_lr, "momentum": 0.0}
     return SGD([{"params": [first]}, slow], lr=2.0, momentum=0.9)
 
 
@@ -305,6 +301,14 @@ def test_first_group_gets_the_rate_and_the_others_keep_their_ratio(family):
         assert slow_lr == pytest.approx(lr / 10, rel=1e-15)
         assert momentum == (schedule.momentum(step, 20) or 0.9)
         assert none == 0.0
+
+
+def test_the_ratios_are_those_from_before_any_schedule():
+    optimizer = two_groups()
+    rates(optimizer, torchs.LinearLR(optimizer, 1, 0, total_iters=3), 3)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.0}
+    Schedule(Constant(), BASE_LR).torch(optimizer, 10)
+    assert [lr for lr, _ in settings(optimizer)] == pytest.approx([BASE_LR, BASE_LR / 10])
 
 
 def test_momentum_that_was_not_used_is_left_alone():
@@ -353,7 +357,7 @@ def test_a_run_restored_at_any_step_continues_exactly(family, optimizer_state, c
     assert len({lr for (lr, _), _ in whole}) > 1 or family is Constant
 
     for update, (saved_optimizer, saved_scheduler) in enumerate(states):
-        optimizer = two_groups()
+        optimizer = two_groups(slow_lr=0.5)  # the ratio is the saved run's
         if optimizer_state == "before":
             optimizer.load_state_dict(saved_optimizer)
         scheduler = schedule.torch(optimizer, TOTAL_STEPS)
