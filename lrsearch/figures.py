@@ -25,7 +25,7 @@ def gallery() -> Figure:
         subplot_titles=list(families),
         shared_xaxes=True,
         shared_yaxes=True,
-        horizontal_spacing=0.03,
+        horizontal_spacing=0.05,
         vertical_spacing=0.09,
     )
     x = [step / _STEPS for step in range(_STEPS)]
@@ -42,7 +42,7 @@ def gallery() -> Figure:
         figure.add_trace(line, row=index // _COLUMNS + 1, col=index % _COLUMNS + 1)
     figure.update_yaxes(range=[0, 1.05])
     figure.update_yaxes(title_text="× base_lr", col=1)
-    figure.update_xaxes(tickformat=".0%", range=[0, 1])
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], tickvals=[0, 0.5, 1])
     figure.update_xaxes(title_text="of the run", row=rows)
     figure.update_layout(
         title="Learning-rate schedules with their default parameters",

@@ -108,7 +108,7 @@ def _read_workers(study: Study, numbers: dict[int, int]) -> list[WorkerStatus]:
         time = now(connection)
         rows = connection.execute(present.order_by(workers.c.started)).all()
         trial_of = {row.worker_id: numbers.get(row.trial_id) for row in connection.execute(held)}
-        epoch_of = dict(connection.execute(epochs).tuples().all()) if rows else {}
+        epoch_of = dict(connection.execute(epochs).all()) if rows else {}
     found = [
         WorkerStatus(
             id=row.worker_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import optuna
@@ -16,8 +17,8 @@ from lrsearch.schedules import Schedule
 from lrsearch.space import BASE_LR
 from lrsearch.spec import StudySpec
 from lrsearch.storage import Storage, masked
-from lrsearch.storage.leases import count_finished
-from lrsearch.storage.tables import forget, leases, studies
+from lrsearch.storage.leases import count_begun, lock_study
+from lrsearch.storage.tables import forget, studies
 from lrsearch.tasks import Task
 
 SPEC = "lrsearch:spec"
@@ -31,10 +32,12 @@ class Study:
     `error`, the message of what it failed by.
     """
 
-    def __init__(self, storage: Storage, study: optuna.Study, spec: StudySpec) -> None:
+    def __init__(self, storage: Storage, study: optuna.Study, spec: StudySpec, files: Path) -> None:
         self.storage = storage
         self.optuna = study
         self.spec = spec
+        self.files = files
+        """The folder for its checkpoints and logs."""
 
     @property
     def name(self) -> str:
@@ -45,11 +48,6 @@ class Study:
     def study_id(self) -> int:
         """Optuna's id of the study."""
         return self.optuna._study_id
-
-    @property
-    def files(self) -> Path:
-        """The folder for this study's checkpoints and logs."""
-        return self.storage.files / f"study-{self.study_id}"
 
     def trial(self, trial_id: int, number: int) -> optuna.Trial:
         """Return a running trial, its sampler seeded by the study's seed and the trial's number.
@@ -103,11 +101,8 @@ class Study:
             StudyError: if more trials than that have finished or are being trained.
         """
         with self.storage.engine.begin() as connection:
-            open_leases = select(leases).where(
-                leases.c.study_id == self.study_id, leases.c.ended.is_(None)
-            )
-            begun = count_finished(connection, self.study_id)
-            begun += len(connection.execute(open_leases).all())
+            lock_study(connection, self.study_id)
+            begun = count_begun(connection, self.study_id)
             if target < begun:
                 raise StudyError(
                     f"--trials sets the total and must be at least the {begun} trials that have "
@@ -188,7 +183,11 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
     with storage.engine.begin() as connection:
         connection.execute(
             insert(studies).values(
-                study_id=study._study_id, target=spec.study.trials, stopping=False, failures=0
+                study_id=study._study_id,
+                files=f"study-{study._study_id}-{uuid4().hex[:8]}",
+                target=spec.study.trials,
+                stopping=False,
+                failures=0,
             )
         )
 
@@ -233,7 +232,15 @@ def open_study(storage: Storage, name: str | None = None) -> Study:
     except SpecError as error:
         raise StudyError(f"the spec stored in study {study.study_name!r}: {error}") from None
     study.pruner = spec.build_pruner()
-    return Study(storage, study, spec)
+    with storage.reading() as connection:
+        query = select(studies.c.files).where(studies.c.study_id == study._study_id)
+        files = connection.execute(query).scalar()
+    if files is None:  # optuna-dashboard renames a study by copying it
+        raise StudyError(
+            f"study {study.study_name!r} lacks what lrsearch stores beside it: if it was renamed or "
+            "copied, launch its study file under a new name, else launch it again"
+        )
+    return Study(storage, study, spec, storage.files / files)
 
 
 def schedule_of(trial: FrozenTrial) -> Schedule:

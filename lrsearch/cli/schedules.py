@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,23 +38,20 @@ def _print_families() -> None:
     for family in families.values():
         summary = (family.__doc__ or "").splitlines()[0].partition(": ")[2]
         console.print(f"[bold]{family.name}[/]: {summary}")
-        console.print(f"  use it when {family.use_when}", markup=False)
-        console.print(f"  but it {family.drawback}", markup=False)
+        table = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
+        table.add_row("use it when", family.use_when)
+        table.add_row("drawback", family.drawback)
         if family.own_rise:
-            console.print("  brings its own rise: takes no warmup", markup=False)
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+            table.add_row("warmup", "none: it brings its own rise")
         for name, parameter in family.parameters().items():
             only = " = ".join(map(str, parameter.only_if)) if parameter.only_if else ""
-            only = f"only if {only}; " if only else ""
-            default = (
-                ", ".join(f"{value:g}" for value in parameter.default)
-                if isinstance(parameter.default, tuple)
-                else str(parameter.default)
-            )
-            table.add_row(
-                f"{family.name}.{name}",
-                str(parameter.domain),
-                f"{only}default {default}; {parameter.rule()}",
-            )
+            only = f", only if {only}" if only else ""
+            table.add_row(name, f"{parameter.domain}{only} (default {_short(parameter.default)})")
         console.print(table)
         console.print()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_short, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -155,7 +155,7 @@ def open_storage(url: str, *, create: bool = True) -> Storage:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         hint = f" (did you mean sqlite:///{url}?)" if url.endswith(".db") else ""
         raise StorageError(
             f"{masked(url)} is no storage URL{hint}; use sqlite:///… on one machine, "
@@ -195,7 +195,7 @@ def masked(url: str | URL) -> str:
     """Return the URL for people to read, its password hidden."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "the given text" if "@" in str(url) else repr(url)
     secrets = {key: "***" for key in parsed.query if "pass" in key.lower()}
     return parsed.update_query_dict(secrets).render_as_string(hide_password=True)

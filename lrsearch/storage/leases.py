@@ -1,8 +1,8 @@
 """Leases: which worker holds which trial, until when. The budget is exact because claims are.
 
 A running trial has one open lease. A claim is one transaction that locks the study and gives out at
-most one trial: first one whose lease is the claimer's own or has run out, then a waiting one, then,
-while finished and running trials are fewer than the budget, a new one. Only the holder of the open
+most one trial: first the claimer's own, then one whose lease has run out, then, while finished and
+running trials are fewer than the budget, a waiting one or a new one. Only the holder of the open
 lease may write to its trial: `Lease.check` begins each of its transactions and renews the lease.
 """
 
@@ -18,8 +18,20 @@ from uuid import uuid4
 
 from optuna.storages._rdb.models import StudyModel, TrialModel
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
+from lrsearch.errors import StudyError
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.tables import leases, studies, workers
 
@@ -27,10 +39,12 @@ _trials: Table = TrialModel.__table__
 _optuna_studies: Table = StudyModel.__table__
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states that count towards the budget."""
+HANDED_BACK = 0.0
+"""When a lease expires that its holder has given back."""
 
 
 class LeaseLost(Exception):  # noqa: N818 (not an error: a worker leaves quietly)
-    """Another worker has taken the trial over; nothing of it may be written any more."""
+    """The trial was handed back or taken over; its last holder may write nothing of it any more."""
 
 
 class Nothing(Enum):
@@ -49,21 +63,30 @@ class Lease:
     lease_id: int
     trial_id: int
     number: int
+    worker_id: str
     seconds: float
 
     def check(self, connection: Connection) -> None:
         """Renew, as the first statement of a transaction that writes to the trial.
 
         Raises:
-            LeaseLost: if another worker has taken the trial over.
+            LeaseLost: if the trial was handed back or another worker has taken it over.
         """
         renewed = connection.execute(
             update(leases)
-            .where(leases.c.lease_id == self.lease_id, leases.c.ended.is_(None))
+            .where(self.is_open(), leases.c.expires > HANDED_BACK)
             .values(expires=now(connection) + self.seconds)
         )
         if renewed.rowcount == 0:
             raise LeaseLost(f"trial {self.number}")
+
+    def is_open(self) -> ColumnElement[bool]:
+        """Return the condition on its row: still this worker's, also if ids have begun anew."""
+        return and_(
+            leases.c.lease_id == self.lease_id,
+            leases.c.worker_id == self.worker_id,
+            leases.c.ended.is_(None),
+        )
 
 
 class Worker:
@@ -101,16 +124,20 @@ class Worker:
             )
 
     def claim(self) -> Lease | Nothing:
-        """Take a trial that is free, or say why there is none."""
+        """Take a trial that is free, or say why there is none.
+
+        Raises:
+            StudyError: if the study is gone, also where a new one has been given its id.
+        """
         with self.storage.engine.begin() as connection:
-            connection.execute(
-                select(_optuna_studies.c.study_id)
-                .where(_optuna_studies.c.study_id == self.study_id)
-                .with_for_update()
-            )
+            lock_study(connection, self.study_id)
             study = connection.execute(
-                select(studies).where(studies.c.study_id == self.study_id)
-            ).one()
+                select(studies)
+                .join(workers, workers.c.study_id == studies.c.study_id)
+                .where(studies.c.study_id == self.study_id, workers.c.worker_id == self.worker_id)
+            ).first()
+            if study is None:
+                raise StudyError("the study was deleted while its workers ran")
             if study.stopping:
                 return Nothing.STOPPED
             if study.failures >= self.max_failures:
@@ -119,12 +146,12 @@ class Worker:
                 select(leases, _trials.c.number, _trials.c.state)
                 .join(_trials, _trials.c.trial_id == leases.c.trial_id)
                 .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
-                .order_by(_trials.c.number)
+                .order_by(leases.c.worker_id != self.worker_id, _trials.c.number)
             ).all()
             running = 0
             for lease in open_leases:
                 if lease.state.is_finished():  # its worker died between finishing and ending it
-                    self._end(connection, lease.lease_id)
+                    _end(connection, leases.c.lease_id == lease.lease_id)
                 elif self._take_over(connection, lease.lease_id):
                     return self._lease(connection, lease.trial_id, lease.number)
                 else:
@@ -136,7 +163,7 @@ class Worker:
     def end(self, lease: Lease, *, failed: bool) -> None:
         """End the lease on a trial that has finished or failed."""
         with self.storage.engine.begin() as connection:
-            self._end(connection, lease.lease_id)
+            _end(connection, lease.is_open())
             failures = studies.c.failures + 1 if failed else 0
             connection.execute(
                 update(studies).where(studies.c.study_id == self.study_id).values(failures=failures)
@@ -146,25 +173,23 @@ class Worker:
         """Let the next worker take the trial over at once."""
         with self.storage.engine.begin() as connection:
             connection.execute(
-                update(leases)
-                .where(leases.c.lease_id == lease.lease_id, leases.c.ended.is_(None))
-                .values(expires=0.0)
+                update(leases).where(lease.is_open()).values(expires=HANDED_BACK)
             )
 
     def seen(self, lease: Lease | None) -> bool:
         """Say that the worker lives, renew its lease if it has one; return whether it is to leave.
 
         Raises:
-            LeaseLost: if another worker has taken the trial over.
+            LeaseLost: if the trial was handed back or another worker has taken it over.
         """
         with self.storage.engine.begin() as connection:
+            if lease is not None:  # first, as in all that this worker writes: so none deadlocks
+                lease.check(connection)
             connection.execute(
                 update(workers)
                 .where(workers.c.worker_id == self.worker_id)
                 .values(last_seen=now(connection))
             )
-            if lease is not None:
-                lease.check(connection)
             stopping = select(studies.c.stopping).where(studies.c.study_id == self.study_id)
             return bool(connection.execute(stopping).scalar())
 
@@ -220,25 +245,40 @@ class Worker:
             expires=begun + self.seconds,
         )
         lease_id = connection.execute(row.returning(leases.c.lease_id)).scalar_one()
-        return Lease(lease_id, trial_id, number, self.seconds)
+        return Lease(lease_id, trial_id, number, self.worker_id, self.seconds)
 
     def _take_over(self, connection: Connection, lease_id: int) -> bool:
         """End a lease that is this worker's own or has run out, as of now; return whether it is."""
-        time = now(connection)
-        taken = connection.execute(
-            update(leases)
-            .where(leases.c.lease_id == lease_id, leases.c.ended.is_(None))
-            .where(or_(leases.c.worker_id == self.worker_id, leases.c.expires <= time))
-            .values(ended=time)
-        )
-        return taken.rowcount == 1
+        free = or_(leases.c.worker_id == self.worker_id, leases.c.expires <= now(connection))
+        return _end(connection, and_(leases.c.lease_id == lease_id, free))
 
-    def _end(self, connection: Connection, lease_id: int) -> None:
-        connection.execute(
-            update(leases)
-            .where(leases.c.lease_id == lease_id, leases.c.ended.is_(None))
-            .values(ended=now(connection))
-        )
+
+def _end(connection: Connection, which: ColumnElement[bool]) -> bool:
+    """End a lease if it is still open; return whether it was."""
+    ended = connection.execute(
+        update(leases).where(which, leases.c.ended.is_(None)).values(ended=now(connection))
+    )
+    return ended.rowcount == 1
+
+
+def lock_study(connection: Connection, study_id: int) -> None:
+    """Wait for the only right to give out trials of a study, held until the transaction ends."""
+    connection.execute(
+        select(_optuna_studies.c.study_id)
+        .where(_optuna_studies.c.study_id == study_id)
+        .with_for_update()
+    )
+
+
+def count_begun(connection: Connection, study_id: int) -> int:
+    """Return how many trials have finished, or are leased and yet to finish."""
+    held = (
+        select(func.count())
+        .select_from(leases.join(_trials, _trials.c.trial_id == leases.c.trial_id))
+        .where(leases.c.study_id == study_id, leases.c.ended.is_(None))
+        .where(_trials.c.state == TrialState.RUNNING)
+    )
+    return count_finished(connection, study_id) + connection.execute(held).scalar_one()
 
 
 def count_finished(connection: Connection, study_id: int) -> int:

@@ -33,11 +33,15 @@ studies = Table(
     "lrsearch_studies",
     metadata,
     Column("study_id", Integer, primary_key=True, autoincrement=False),
+    Column("files", String(64), nullable=False),
     Column("target", Integer, nullable=False),
     Column("stopping", Boolean, nullable=False),
     Column("failures", Integer, nullable=False),
 )
-"""A study's budget of finished trials, whether its workers are to leave, failures in a row."""
+"""A study's folder, budget of finished trials, whether its workers are to leave, failures in a row.
+
+The folder's name is never used again, unlike the study's id.
+"""
 
 workers = Table(
     "lrsearch_workers",

@@ -98,8 +98,9 @@ def test_schedules_lists_every_family_with_parameters_and_advice(run):
         assert re.search(rf"^{family.name}: ", out, re.MULTILINE)
         assert family.use_when in out
         assert family.drawback in out
-        for name in family.parameters():
-            assert f"{family.name}.{name}" in out
+        section = f"\n{out}".split(f"\n{family.name}: ", 1)[1].split("\n\n", 1)[0]
+        for name, parameter in family.parameters().items():
+            assert re.search(rf"{name} +{re.escape(str(parameter.domain))}", section)
 
 
 def test_schedules_draws_every_family_into_one_page(run, tmp_path):

@@ -17,11 +17,16 @@ def at_once(count: int, function: Callable[..., Any], *args: Any) -> list[Any]:
         return [future.result() for future in futures]
 
 
+def wait_for_all() -> None:
+    """Wait in such a process until all of them have come here."""
+    _barrier.wait()
+
+
 def _set_barrier(barrier: Any) -> None:
     global _barrier
     _barrier = barrier
 
 
 def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    _barrier.wait()
+    wait_for_all()
     return function(*args)

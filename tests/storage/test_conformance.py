@@ -6,12 +6,11 @@ Times are not waited for: a lease runs out because a test moves its end into the
 import math
 import threading
 import time
-from collections import Counter
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from processes import at_once
+from processes import at_once, wait_for_all
 from sqlalchemy import insert, select, update
 
 from lrsearch import Progress, StudySpec, create_study, open_storage, open_study
@@ -27,7 +26,6 @@ from lrsearch.storage import (
     masked,
     read_metrics,
     record_metrics,
-    storage_errors,
 )
 from lrsearch.storage import tables as ours
 
@@ -118,7 +116,9 @@ SHARED = spec(40, schedules=[{"schedule": "constant", "base_lr": lr} for lr in (
 
 
 def create_and_work(url):
-    study = create_study(open_storage(url), SHARED, Fake())
+    storage = open_storage(url)
+    wait_for_all()
+    study = create_study(storage, SHARED, Fake())
     return work_until_done(join(study))
 
 
@@ -379,7 +379,8 @@ def test_an_epoch_trained_again_stands_in_place_of_the_first(storage):
 
 
 @pytest.mark.parametrize(
-    "name", ["<b>&amp;</b>", "'; DROP TABLE trials; --", "../../etc", "  ", "日本 ✓ %s {0}", "x" * 400]
+    "name",
+    ["<b>&amp;</b>", "'; DROP TABLE trials; --", "../../etc", "  ", "日本 ✓ %s {0}", "x" * 400],
 )
 def test_any_name_makes_a_study(storage, name):
     study = make(storage, trials=1, name=name)

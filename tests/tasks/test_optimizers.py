@@ -25,8 +25,7 @@ def _double_precision():
 
 def trained(spec, gradients, rates, weights=0.0):
     """Return torch's weights after each update with the given gradient and rate."""
-    weight = torch.nn.Parameter(torch.as_tensor(np.broadcast_to(weights, np.shape(gradients[0]))))
-    weight.data = weight.data.clone()
+    weight = torch.nn.Parameter(torch.tensor(np.full_like(gradients[0], weights)))
     optimizer = build_optimizer(spec, [weight], lr=1.0)
     trace = []
     for gradient, lr in zip(gradients, rates, strict=True):

@@ -1,0 +1,63 @@
+"""The README is true: its study file is valid, its examples run."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lrsearch import StudySpec
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_annotated_study_file_is_valid_and_names_every_section():
+    (text,) = (block for block in blocks("toml") if "[[schedules]]" in block)
+    spec = StudySpec.from_dict(tomllib.loads(text))
+    assert set(tomllib.loads(text)) == set(StudySpec.model_fields)
+    assert spec.study.trials == 60
+
+
+def test_the_schedule_example_gives_what_its_comments_say():
+    (code,) = (block for block in blocks("python") if "Warmup(" in block)
+    names: dict = {}
+    exec(code, names)
+    schedule = names["schedule"]
+    assert schedule.lr(step=0, total_steps=1000) == pytest.approx(0.002)
+    assert schedule.curve(1000).shape == (1000,)
+    assert schedule.momentum(0, 1000) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "lines"), [("spirals", 25), ("ridge", 40)])
+def test_a_task_of_ones_own_runs(name, lines, tmp_path):
+    marker = "def spirals" if name == "spirals" else "class Ridge"
+    (code,) = (block for block in blocks("python") if marker in block)
+    assert len(code.splitlines()) < lines
+    (study,) = (block for block in blocks("toml") if f'run = "{name}:' in block)
+    (tmp_path / f"{name}.py").write_text(code)
+    (tmp_path / f"{name}.toml").write_text(study)
+
+    def lrsearch(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "lrsearch", *arguments],
+            cwd=tmp_path, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "10/10 finished" in lrsearch("launch", f"{name}.toml")
+    best = json.loads(lrsearch("export"))
+    assert best["value"] > 0.8 if name == "spirals" else best["value"] < 0.05
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    (command,) = re.findall(r"^    (pip install .* && pytest.*)$", README, re.MULTILINE)
+    assert "[test]" in command
