@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from optuna.trial import TrialState
-from sqlalchemy import func, select
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import select
 
 from lrsearch.errors import StudyError
-from lrsearch.storage import masked
+from lrsearch.storage import masked, read_metrics
 from lrsearch.storage.leases import now
-from lrsearch.storage.tables import leases, metrics, workers
+from lrsearch.storage.tables import leases, workers
 from lrsearch.study import Study
 
 
@@ -27,7 +27,10 @@ class Best:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker that lives, or died with a trial in hand; times in seconds since 1970."""
+    """A worker that lives, or died with a trial in hand; times in seconds since 1970.
+
+    Of its trial: the epochs trained, the family, and the learning rate and loss of the last epoch.
+    """
 
     id: str
     host: str
@@ -37,6 +40,9 @@ class WorkerStatus:
     epoch: int | None
     last_seen: float
     alive: bool
+    schedule: str | None
+    lr: float | None
+    loss: float | None
 
 
 @dataclass(frozen=True)
@@ -90,36 +96,38 @@ def read_status(study: Study) -> Status:
         running=running,
         waiting=max(0, target - finished - running),
         best=best,
-        workers=_read_workers(study, {trial._trial_id: trial.number for trial in trials}),
+        workers=_read_workers(study, {trial._trial_id: trial for trial in trials}),
     )
 
 
-def _read_workers(study: Study, numbers: dict[int, int]) -> list[WorkerStatus]:
+def _read_workers(study: Study, trials: dict[int, FrozenTrial]) -> list[WorkerStatus]:
     present = select(workers).where(workers.c.study_id == study.study_id, workers.c.ended.is_(None))
     held = select(leases.c.worker_id, leases.c.trial_id).where(
         leases.c.study_id == study.study_id, leases.c.ended.is_(None), leases.c.expires > 0
     )
-    epochs = (
-        select(metrics.c.trial, func.max(metrics.c.epoch))
-        .where(metrics.c.study_id == study.study_id)
-        .group_by(metrics.c.trial)
-    )
     with study.storage.reading() as connection:
         time = now(connection)
         rows = connection.execute(present.order_by(workers.c.started)).all()
-        trial_of = {row.worker_id: numbers.get(row.trial_id) for row in connection.execute(held)}
-        epoch_of = dict(connection.execute(epochs).all()) if rows else {}
-    found = [
-        WorkerStatus(
-            id=row.worker_id,
-            host=row.host,
-            pid=row.pid,
-            device=row.device,
-            trial=(trial := trial_of.get(row.worker_id)),
-            epoch=epoch_of.get(trial, 0) if trial is not None else None,
-            last_seen=row.last_seen,
-            alive=time - row.last_seen <= study.spec.workers.lease,
+        trial_of = {row.worker_id: trials.get(row.trial_id) for row in connection.execute(held)}
+    found = []
+    for row in rows:
+        trial = trial_of.get(row.worker_id)
+        epochs = read_metrics(study.storage, study.study_id, trial.number) if trial else []
+        last = epochs[-1] if epochs else None
+        schedule = trial.user_attrs.get("schedule") if trial else None
+        found.append(
+            WorkerStatus(
+                id=row.worker_id,
+                host=row.host,
+                pid=row.pid,
+                device=row.device,
+                trial=trial.number if trial else None,
+                epoch=len(epochs) if trial else None,
+                last_seen=row.last_seen,
+                alive=time - row.last_seen <= study.spec.workers.lease,
+                schedule=schedule["schedule"] if schedule else None,
+                lr=last.lr if last else None,
+                loss=last.metrics.get("train_loss", last.metrics.get("val_loss")) if last else None,
+            )
         )
-        for row in rows
-    ]
     return [worker for worker in found if worker.alive or worker.trial is not None]

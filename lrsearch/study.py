@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import optuna
+from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 
 from lrsearch.errors import SpecError, StudyError, nearest
 from lrsearch.schedules import Schedule
@@ -142,22 +145,35 @@ def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
     """
     check_task(spec, task)
     name = spec.study.name
-    study = optuna.create_study(
-        storage=storage, study_name=name, direction=spec.study.direction, load_if_exists=True
-    )
-    with storage.reading() as connection:
-        query = select(studies).where(studies.c.study_id == study._study_id)
-        complete = connection.execute(query).first() is not None and SPEC in study.user_attrs
-    if complete:
-        existing = open_study(storage, name)
-        if changed := existing.spec.differences(spec):
-            raise StudyError(
-                f"study {name!r} exists with another spec; what differs: {'; '.join(changed)}. "
-                "Give the changed study a new name (for more trials use --trials)"
-            )
-        return existing
-    _fill(storage, study, spec, task)
-    return open_study(storage, name)
+    with _one_at_a_time(storage):
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction=spec.study.direction, load_if_exists=True
+        )
+        with storage.reading() as connection:
+            query = select(studies).where(studies.c.study_id == study._study_id)
+            complete = connection.execute(query).first() is not None and SPEC in study.user_attrs
+        if not complete:
+            _fill(storage, study, spec, task)
+    created = open_study(storage, name)
+    if changed := created.spec.differences(spec):
+        raise StudyError(
+            f"study {name!r} exists with another spec; what differs: {'; '.join(changed)}. "
+            "Give the changed study a new name (for more trials use --trials)"
+        )
+    return created
+
+
+@contextmanager
+def _one_at_a_time(storage: Storage) -> Iterator[None]:
+    """Wait for the only right to create a study, which takes more than one transaction."""
+    url = storage.engine.url
+    if url.get_backend_name() == "sqlite":
+        with FileLock(f"{url.database}.lock"):
+            yield
+        return
+    with storage.engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(7236752)"))
+        yield
 
 
 def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) -> None:

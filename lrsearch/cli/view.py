@@ -13,11 +13,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lrsearch.schedules import Schedule
 from lrsearch.status import Best, Status, read_status
 from lrsearch.storage import masked
 
 if TYPE_CHECKING:
     from lrsearch.study import Study
+
+_WIDTH = 60
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_NUMBERS = ("trial", "epoch", "loss", "lr", "seen")
 
 
 class LiveView:
@@ -106,22 +111,41 @@ def print_result(study: Study, url: str) -> None:
 def _panel(status: Status, metric: str, left: str) -> RenderableType:
     parts: list[RenderableType] = [
         Text(_counts(status) + left),
-        Padding(ProgressBar(total=status.target, completed=status.finished, width=60), 0),
+        Padding(ProgressBar(total=status.target, completed=status.finished, width=_WIDTH), 0),
     ]
     if status.best:
         parts.append(Text(f"best {metric} {_best(status.best)}", style="bold"))
+        parts.append(Text(sparkline(status.best.schedule), style="cyan"))
     if status.workers:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for column in ("worker", "device", "trial", "epoch", "seen"):
-            table.add_column(column, justify="left" if column in ("worker", "device") else "right")
-        for worker in status.workers:
-            ago = max(0.0, time.time() - worker.last_seen)
-            seen = f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s"
-            trial = "-" if worker.trial is None else str(worker.trial)
-            epoch = "-" if worker.epoch is None else str(worker.epoch)
-            table.add_row(f"{worker.host}:{worker.pid}", worker.device, trial, epoch, seen)
-        parts.append(Padding(table, (1, 0, 0, 0)))
+        parts.append(Padding(_workers(status), (1, 0, 0, 0)))
     return Group(*parts)
+
+
+def _workers(status: Status) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("worker", "device", "trial", "schedule", "epoch", "loss", "lr", "seen"):
+        table.add_column(column, justify="right" if column in _NUMBERS else "left")
+    for worker in status.workers:
+        ago = max(0.0, time.time() - worker.last_seen)
+        cells = (
+            f"{worker.host}:{worker.pid}",
+            worker.device,
+            _cell(worker.trial),
+            _cell(worker.schedule),
+            _cell(worker.epoch),
+            _cell(worker.loss),
+            _cell(worker.lr),
+            f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s",
+        )
+        table.add_row(*cells, style="" if worker.alive else "dim")
+    return table
+
+
+def sparkline(schedule: dict[str, Any]) -> str:
+    """Return a schedule's curve over the run as a line of blocks."""
+    curve = Schedule.from_dict(schedule).curve(_WIDTH)
+    heights = (curve / curve.max() * (len(_BLOCKS) - 1)).round().astype(int)
+    return "".join(_BLOCKS[height] for height in heights)
 
 
 def _counts(status: Status) -> str:
@@ -147,6 +171,10 @@ def _flat(schedule: dict[str, Any]) -> dict[str, Any]:
         **{f"warmup.{name}": value for name, value in (warmup or {}).items()},
         **schedule["params"],
     }
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else _short(value)
 
 
 def _short(value: Any) -> str:

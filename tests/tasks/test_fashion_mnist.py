@@ -91,7 +91,7 @@ def test_a_subset_is_the_beginning_of_both_parts(small_data, subset):
 
 
 def test_a_subset_beyond_the_data_is_refused(small_data):
-    with pytest.raises(TaskError, match="task.subset must be at most 1000 images, but got 1001"):
+    with pytest.raises(TaskError, match="at most 1000 images, but got 1001"):
         _ = task(data_dir=str(small_data), subset=1001).steps_per_epoch
 
 
@@ -185,7 +185,7 @@ def test_fewer_labels_than_images_are_told(small_data, tmp_path):
     shutil.copytree(small_data, tmp_path, dirs_exist_ok=True)
     labels = tmp_path / "FashionMNIST/raw/train-labels-idx1-ubyte"
     labels.write_bytes(labels.read_bytes()[:4] + (1100).to_bytes(4, "big") + bytes(1100))
-    with pytest.raises(DataError, match="validation data .* has 200 and 100"):
+    with pytest.raises(DataError, match=r"validation data .* has 200 and 100"):
         load(tmp_path)
 
 
@@ -204,6 +204,6 @@ def test_the_real_data_is_fashion_mnist(real_data):
 
 
 def test_one_epoch_on_a_tenth_of_the_real_data_learns(real_data):
-    made = task(data_dir=real_data, subset=5000, batch_size=64)
-    (progress,) = made.run(Schedule(OneCycle(), 0.1), epochs=1, seed=0, device="cpu")
+    made = task(data_dir=real_data, subset=5000, batch_size=32, optimizer="adam")
+    (progress,) = made.run(Schedule(OneCycle(), 0.01), epochs=1, seed=0, device="cpu")
     assert progress.metrics["val_accuracy"] > 0.5
