@@ -117,11 +117,11 @@ class StudySpec(_Section):
             if mine.get(key) != theirs.get(key)
         ]
 
-    def search_space(self, base_lr: Domain = BASE_LR) -> SearchSpace:
-        """Return the space of schedules; `base_lr` is the task's default domain."""
+    def search_space(self, base_lr: Domain | None = None) -> SearchSpace:
+        """Return the space of schedules; `base_lr` is the task's default domain, if it has one."""
         domains = {key: value for key, value in self.space.items() if key != "families"}
         own = {key: value for key, value in domains.items() if not key.startswith("task.")}
-        return SearchSpace.read(self.space.get("families"), own, base_lr)
+        return SearchSpace.read(self.space.get("families"), own, base_lr or BASE_LR)
 
     def task_options(self, trial: Suggester | None = None) -> dict[str, Any]:
         """Return the task's options, the searched ones (`task.option`) suggested by `trial`.

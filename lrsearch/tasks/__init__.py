@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.tasks.task import Progress, Task, load_task
 
 if TYPE_CHECKING:
-    from lrsearch.tasks.supervised import Data, Supervised
+    from lrsearch.tasks.supervised import Supervised
+    from lrsearch.tasks.training import Data
 
 __all__ = ["Data", "Progress", "Supervised", "Task", "load_task"]
 

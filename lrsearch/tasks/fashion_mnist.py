@@ -14,8 +14,9 @@ from torch import nn
 from torchvision.datasets import FashionMNIST
 
 from lrsearch.errors import DataError, TaskError, nearest
-from lrsearch.tasks.supervised import Data, Supervised
+from lrsearch.tasks.supervised import Supervised
 from lrsearch.tasks.task import load_attribute
+from lrsearch.tasks.training import Data
 
 
 def lenet() -> nn.Module:
@@ -51,6 +52,7 @@ def task(
     lr_every: Literal["update", "epoch"] = "update",
     data_dir: str | None = None,
     subset: int | None = None,
+    clip_norm: float | None = None,
 ) -> Supervised:
     """Return a network on FashionMNIST as a task.
 
@@ -66,6 +68,7 @@ def task(
         data_dir: where the data lies or is downloaded to; else `LRSEARCH_DATA_DIR`, else a cache
             folder in the user's home.
         subset: train on that many images only, and validate on a fifth as many, for a quick look.
+        clip_norm: a gradient with a larger L2 norm is scaled down to it.
 
     Raises:
         TaskError: for an unknown model or a value that breaks its rule.
@@ -79,6 +82,7 @@ def task(
         batch_size=batch_size,
         epochs=epochs,
         lr_every=lr_every,
+        clip_norm=clip_norm,
     )
 
 

@@ -7,16 +7,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [B, …], targets [B, …]) → scalar, the mean over the batch."""
 
 
 class Update(NamedTuple):
-    """One update: the rate it used and the loss [] of its batch before it, left on the device."""
+    """One update: the rate it used; its batch's loss [] and gradient's L2 norm [] before it.
+
+    The norm is that of the whole gradient, before clipping. Both are left on the device.
+    """
 
     lr: float
     loss: Tensor
+    grad_norm: Tensor
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -31,7 +36,9 @@ def updates(
     inputs: Tensor,
     targets: Tensor,
     order: Tensor,
+    *,
     batch_size: int,
+    clip_norm: float | None = None,
 ) -> Iterator[Update]:
     """Train on full batches of `inputs` and `targets` in the given order; yield after each update.
 
@@ -42,15 +49,21 @@ def updates(
         inputs: [N, …]; bytes are read as floats in [0, 1].
         targets: [N, …].
         order: int64[M], the indices to train on; what does not fill a batch is left out.
+        batch_size: examples in an update.
+        clip_norm: a gradient with a larger L2 norm is scaled down to it.
     """
     network.train()
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for batch in torch.split(order, batch_size)[: len(order) // batch_size]:
         lr = float(optimizer.param_groups[0]["lr"])
         batch_loss = loss(network(as_input(inputs[batch])), targets[batch])
         optimizer.zero_grad()
         batch_loss.backward()  # type: ignore[no-untyped-call]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if clip_norm is not None:
+            clip_grads_with_norm_(parameters, clip_norm, norm)
         optimizer.step()
-        yield Update(lr, batch_loss.detach())
+        yield Update(lr, batch_loss.detach(), norm)
 
 
 @torch.no_grad()
@@ -61,7 +74,7 @@ def evaluate(
     targets: Tensor,
     batch_size: int = 1000,
 ) -> dict[str, float]:
-    """Return each metric's mean over all examples."""
+    """Return each metric's mean over all examples; the network is left in training mode."""
     network.eval()
     totals = {name: torch.zeros((), device=targets.device) for name in metrics}
     batches = zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
@@ -69,6 +82,7 @@ def evaluate(
         outputs = network(as_input(batch))
         for name, metric in metrics.items():
             totals[name] += metric(outputs, batch_targets) * len(batch)
+    network.train()
     return {name: float(total) / len(targets) for name, total in totals.items()}
 
 

@@ -2,72 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.optim import Optimizer
 
 from lrsearch.domains import Float
-from lrsearch.errors import DataError, TaskError
+from lrsearch.errors import TaskError
 from lrsearch.schedules import Schedule
-from lrsearch.tasks.loop import Loss, accuracy, evaluate, updates
+from lrsearch.tasks.history import History
+from lrsearch.tasks.loop import Loss, Update, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
 from lrsearch.tasks.task import Progress
-
-
-@dataclass(frozen=True)
-class Data:
-    """Training and validation examples as tensors: (inputs [N, …], targets [N, …]) each.
-
-    Inputs may be floats, or bytes (uint8), which are read as floats in [0, 1].
-    """
-
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    _copies: dict[str, Data] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        for name in ("train", "validation"):
-            inputs, targets = getattr(self, name)
-            if not 0 < len(inputs) == len(targets):
-                raise DataError(
-                    f"the {name} data must have as many inputs as targets and not be empty, "
-                    f"but has {len(inputs)} and {len(targets)}"
-                )
-
-    def on(self, device: str) -> Data:
-        """Return this data on `device`, copied there once."""
-        if device not in self._copies:
-            (x, y), (x_val, y_val) = self.train, self.validation
-            self._copies[device] = Data(
-                (x.to(device), y.to(device)), (x_val.to(device), y_val.to(device))
-            )
-        return self._copies[device]
+from lrsearch.tasks.training import Data, Training
 
 
 @dataclass(frozen=True)
 class Supervised:
     """A task of any network and data.
 
-    Metrics are `train_loss` (mean over the epoch's batches), `val_loss`, and `val_` with the name
-    of each metric. Every epoch trains the full batches of a fresh order of the data. All
-    randomness derives from the seed and the epoch, so a run goes on exactly from any epoch.
+    Metrics are `train_loss` (mean over the epoch's batches), `val_loss` and `val_` with the name of
+    each metric; `grad_norm`, `loss_jump` and `loss_jump_step` tell of instability (`History`).
+    Every epoch trains the full batches of a fresh order of the data. All randomness derives from
+    the seed and the epoch, so a run goes on exactly from any epoch.
 
     Args:
         model: makes the network.
         data: loads the data; called once.
         loss: (outputs, targets) → scalar, the mean over a batch.
         metrics: name → function like `loss`, evaluated on the validation data.
-        optimizer: a name in `lrsearch.tasks.optimizers`, or `{"name": …, option: value}`.
+        optimizer: a name in `lrsearch.tasks.optimizers`, `{"name": …, option: value}`, or a
+            callable that makes one of the network; of several parameter groups the first gets the
+            schedule's rate, and the others keep their ratio to it.
         batch_size: examples in an update.
         epochs: the length of the full run.
         lr_every: "update", or "epoch": the rate changes only `epochs` times in a run, and is
             `schedule.lr(epoch, epochs)` in each part.
+        clip_norm: a gradient with a larger L2 norm is scaled down to it.
 
     Raises:
         TaskError: if a value breaks its rule.
@@ -77,10 +52,11 @@ class Supervised:
     data: Callable[[], Data]
     loss: Loss = nn.functional.cross_entropy
     metrics: Mapping[str, Loss] = field(default_factory=lambda: {"accuracy": accuracy})
-    optimizer: str | Mapping[str, Any] = "momentum"
+    optimizer: str | Mapping[str, Any] | Callable[[nn.Module], Optimizer] = "momentum"
     batch_size: int = 256
     epochs: int = 10
     lr_every: Literal["update", "epoch"] = "update"
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs"):
@@ -89,17 +65,21 @@ class Supervised:
                 raise TaskError(f"task.{name} must be a whole number from 1, but got {value!r}")
         if self.lr_every not in ("update", "epoch"):
             raise TaskError(f'task.lr_every must be "update" or "epoch", but got {self.lr_every!r}')
-        optimizer_kind(self.optimizer)
+        clip = self.clip_norm
+        if clip is not None and (type(clip) not in (int, float) or not 0 < clip < math.inf):
+            raise TaskError(f"task.clip_norm must be a positive number, but got {clip!r}")
+        if not callable(self.optimizer):
+            optimizer_kind(self.optimizer)
 
     @property
     def metric_names(self) -> list[str]:
         """The names of the metrics in every `Progress`."""
-        return ["train_loss", *self._validation_metrics]
+        return ["train_loss", *self._validation_metrics, "grad_norm", "loss_jump", "loss_jump_step"]
 
     @property
-    def base_lr(self) -> Float:
-        """The usual domain of `base_lr` for the optimizer."""
-        return optimizer_kind(self.optimizer)[0].base_lr
+    def base_lr(self) -> Float | None:
+        """The usual domain of `base_lr` for the optimizer, if it is one of ours."""
+        return None if callable(self.optimizer) else optimizer_kind(self.optimizer)[0].base_lr
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -122,64 +102,72 @@ class Supervised:
         state: dict[str, Any] | None = None,
     ) -> Iterator[Progress]:
         """Train the whole schedule in `epochs` epochs; see `lrsearch.tasks.Task.run`."""
-        data = self._data.on(device)
+        training = self.start(seed=seed, device=device, lr=schedule.base_lr)
         total_steps = epochs * self.steps_per_epoch
-        torch.manual_seed(seed)
-        network = self.model().to(device)
-        if data.train[0].dim() == 4:  # images: convolutions are faster with channels innermost
-            network = network.to(memory_format=torch.channels_last)
-        optimizer = build_optimizer(self.optimizer, network.parameters(), schedule.base_lr)
         parts = total_steps if self.lr_every == "update" else self.epochs
-        scheduler = schedule.torch(optimizer, parts)
+        scheduler = schedule.torch(training.optimizer, parts)
+        history = History()
         first = 0
         if state is not None:
             first = state["epoch"]
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(deepcopy(state["optimizer"]))  # torch would train on in it
+            training.load_state_dict(state)
             scheduler.load_state_dict(state["scheduler"])
+            history = History(state["first_loss"], state["last_loss"])
 
         for epoch in range(first, epochs):
-            torch.manual_seed(_mixed(seed, epoch))
-            order = torch.randperm(len(data.train[1])).to(device)
             start = epoch * self.steps_per_epoch
-            lrs: list[float] = []
-            losses: list[Tensor] = []
+            seen: list[Update] = []
             validation: dict[str, float] = {}
-            batches = updates(network, optimizer, self.loss, *data.train, order, self.batch_size)
-            for step, update in enumerate(batches, start + 1):
-                lrs.append(update.lr)
-                losses.append(update.loss)
+            for step, update in enumerate(training.epoch(epoch), start + 1):
+                seen.append(update)
                 validation = {}
                 # a run of any length has as many evaluations and parts as the full run has epochs
                 passed = step * self.epochs // total_steps - (step - 1) * self.epochs // total_steps
                 if passed and schedule.shape.reads_losses:
-                    validation = self._validate(network, data)
-                for _ in range(1 if self.lr_every == "update" else passed):
+                    validation = training.validate(self._validation_metrics)
+                if self.lr_every == "update" or passed:
                     scheduler.step(validation.get("val_loss"))
+                for _ in range(0 if self.lr_every == "update" else passed - 1):
+                    scheduler.step()
 
-            train_losses = torch.stack(losses)
-            if not torch.isfinite(train_losses).all():
-                bad = int(torch.isfinite(train_losses).logical_not().nonzero()[0])
-                metrics = {"train_loss": float(train_losses[bad])}
-                yield Progress(epoch + 1, metrics, step=start + bad, lr=lrs[bad])
+            metrics, bad = history.sum_up(seen, start)
+            if bad is not None:
+                yield Progress(epoch + 1, metrics, step=start + bad, lr=seen[bad].lr)
                 return
-            metrics = {"train_loss": float(train_losses.mean())}
-            metrics |= validation or self._validate(network, data)
+            metrics |= validation or training.validate(self._validation_metrics)
             progress = Progress(
                 epoch + 1,
                 metrics,
-                step=start + len(lrs),
-                lr=lrs[-1],
+                step=start + len(seen),
+                lr=seen[-1].lr,
                 capture=lambda epoch=epoch: {  # type: ignore[misc]
                     "epoch": epoch + 1,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
+                    **training.state_dict(),
                     "scheduler": scheduler.state_dict(),
+                    "first_loss": history.first_loss,
+                    "last_loss": history.last_loss,
                 },
             )
             yield progress
             if progress.diverged:
                 return
+
+    def start(self, *, seed: int, device: str, lr: float) -> Training:
+        """Return a fresh network in training; what comes of its rate is the caller's to say."""
+        return Training(
+            self.model,
+            lambda network: self._optimizer(network, lr),
+            self._data.on(device),
+            self.loss,
+            batch_size=self.batch_size,
+            clip_norm=self.clip_norm,
+            seed=seed,
+        )
+
+    def _optimizer(self, network: nn.Module, lr: float) -> Optimizer:
+        if callable(self.optimizer):
+            return self.optimizer(network)
+        return build_optimizer(self.optimizer, network.parameters(), lr)
 
     @cached_property
     def _data(self) -> Data:
@@ -189,13 +177,3 @@ class Supervised:
     def _validation_metrics(self) -> dict[str, Loss]:
         named = {f"val_{name}": metric for name, metric in self.metrics.items()}
         return {"val_loss": self.loss, **named}
-
-    def _validate(self, network: nn.Module, data: Data) -> dict[str, float]:
-        metrics = evaluate(network, self._validation_metrics, *data.validation)
-        network.train()
-        return metrics
-
-
-def _mixed(seed: int, epoch: int) -> int:
-    """Return a seed for one epoch of a run; neighbours share nothing."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

@@ -6,8 +6,9 @@ Both train LeNet on FashionMNIST for one epoch (momentum SGD, cosine schedule ov
 evaluate it on the validation images: the same network, split, batch size and number of updates, in
 one process, taking turns. Ours is `lrsearch.tasks.fashion_mnist.task`. The usual one is what a
 tutorial writes: `ToTensor` on every image, a shuffling `DataLoader` in the training process, loss
-and accuracy read with `.item()` in every step, torch's `CosineAnnealingLR`. Reading the files is not
-timed. The ratio is of the two turns side by side, so that it bears what else the machine does.
+and accuracy read with `.item()` in every step, torch's `CosineAnnealingLR`. Reading the files is
+not timed. A ratio is of two neighbouring turns, so that it bears what else the machine does; CPU
+seconds leave that out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -79,16 +81,24 @@ def usual_loop(batch_size: int) -> Callable[[int], float]:
     return epoch
 
 
-def timed(epoch: Callable[[int], float], seed: int) -> tuple[float, float]:
-    """Return the seconds and the accuracy of one epoch."""
-    start = time.perf_counter()
+class Turn(NamedTuple):
+    """What one epoch cost, and how well it learned."""
+
+    wall: float
+    cpu: float
+    accuracy: float
+
+
+def turn(epoch: Callable[[int], float], seed: int) -> Turn:
+    """Take the time of one epoch."""
+    wall, cpu = time.perf_counter(), time.process_time()
     accuracy = epoch(seed)
-    return time.perf_counter() - start, accuracy
+    return Turn(time.perf_counter() - wall, time.process_time() - cpu, accuracy)
 
 
-def spread(values: Sequence[float], unit: str) -> str:
+def spread(values: Sequence[float]) -> str:
     """Return the median and the extremes."""
-    return f"{median(values):6.2f}{unit} ({min(values):.2f}–{max(values):.2f})"
+    return f"{median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
 def main() -> None:
@@ -100,28 +110,28 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(
-        f"{options.repeats} epochs of each, torch {torch.__version__}, threads: {options.threads}"
+        f"{options.repeats} epochs of each, {options.threads} thread(s), torch {torch.__version__}"
     )
-    print("seconds: median (min–max)\n")
-    header = ("batch", "usual loop", "ours", "usual / ours", "val. accuracy")
-    print("{:>5}  {:22}  {:22}  {:22}  {}".format(*header))
+    print("median (min–max)\n")
+    row = "{:>5}  {:11}  {:18}  {:18}  {}".format
+    print(row("batch", "", "usual loop", "ours", "usual / ours"))
     for batch_size in options.batches:
         loops = usual_loop(batch_size), our_loop(batch_size)
         for loop in loops:  # the first epoch of a process pays for what torch sets up
             loop(0)
-        usual, ours = [], []
+        usual: list[Turn] = []
+        ours: list[Turn] = []
         for seed in range(1, options.repeats + 1):
             # Who begins changes, lest one always follow the other's caches.
             turns = [(loops[0], usual), (loops[1], ours)][:: 1 if seed % 2 else -1]
             for loop, results in turns:
-                results.append(timed(loop, seed))
-        ratios = [theirs / our for (theirs, _), (our, _) in zip(usual, ours, strict=True)]
-        columns = [spread([seconds for seconds, _ in turns], " s") for turns in (usual, ours)]
-        accuracies = [median(accuracy for _, accuracy in turns) for turns in (usual, ours)]
-        print(
-            f"{batch_size:>5}  {columns[0]:22}  {columns[1]:22}  {spread(ratios, '×'):22}"
-            f"  {accuracies[0]:.3f}, {accuracies[1]:.3f}"
-        )
+                results.append(turn(loop, seed))
+        for name, measure in (("seconds", 0), ("CPU seconds", 1)):
+            theirs, our = [t[measure] for t in usual], [t[measure] for t in ours]
+            ratios = [a / b for a, b in zip(theirs, our, strict=True)]
+            print(row(batch_size, name, spread(theirs), spread(our), spread(ratios)))
+        accuracies = [spread([t.accuracy for t in turns]) for turns in (usual, ours)]
+        print(row(batch_size, "accuracy", *accuracies, ""))
 
 
 if __name__ == "__main__":

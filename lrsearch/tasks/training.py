@@ -1,0 +1,116 @@
+"""A network in training: what a run, the learning-rate finder and the diagnosis stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lrsearch.errors import DataError
+from lrsearch.tasks.loop import Loss, Update, evaluate, updates
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and validation examples as tensors: (inputs [N, …], targets [N, …]) each.
+
+    Inputs may be floats, or bytes (uint8), which are read as floats in [0, 1].
+    """
+
+    train: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+    _copies: dict[str, Data] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation"):
+            inputs, targets = getattr(self, name)
+            if not 0 < len(inputs) == len(targets):
+                raise DataError(
+                    f"the {name} data must have as many inputs as targets and not be empty, "
+                    f"but has {len(inputs)} and {len(targets)}"
+                )
+
+    def on(self, device: str) -> Data:
+        """Return this data on `device`, copied there once."""
+        if device not in self._copies:
+            (x, y), (x_val, y_val) = self.train, self.validation
+            self._copies[device] = Data(
+                (x.to(device), y.to(device)), (x_val.to(device), y_val.to(device))
+            )
+        return self._copies[device]
+
+
+class Training:
+    """A network, its optimizer and its data on one device, from a seed on.
+
+    All randomness of an epoch derives from the seed and the epoch's number, so training goes on
+    exactly from any epoch, with no generator's state to keep.
+
+    Args:
+        model: makes the network; its weights derive from the seed.
+        optimizer: makes the optimizer of the network.
+        data: already on the device.
+        loss: (outputs, targets) → scalar, the mean over a batch.
+        batch_size: examples in an update.
+        clip_norm: the gradient's L2 norm is cut to this, if given.
+        seed: of the weights, the order of the data, dropout.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[], nn.Module],
+        optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+        data: Data,
+        loss: Loss,
+        *,
+        batch_size: int,
+        clip_norm: float | None,
+        seed: int,
+    ) -> None:
+        torch.manual_seed(seed)
+        network = model().to(data.train[1].device)
+        if data.train[0].dim() == 4:  # images: convolutions are faster with channels innermost
+            network = network.to(memory_format=torch.channels_last)
+        self.network = network
+        self.optimizer = optimizer(network)
+        self.data = data
+        self.loss = loss
+        self.batch_size = batch_size
+        self.clip_norm = clip_norm
+        self.seed = seed
+
+    def epoch(self, number: int) -> Iterator[Update]:
+        """Train on the full batches of a fresh order of the data; yield after each update."""
+        seeds = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)
+        torch.manual_seed(int(seeds[0] >> 1))
+        inputs, targets = self.data.train
+        order = torch.randperm(len(targets)).to(targets.device)
+        return updates(
+            self.network, self.optimizer, self.loss, inputs, targets, order,
+            batch_size=self.batch_size, clip_norm=self.clip_norm,
+        )  # fmt: skip
+
+    def updates(self) -> Iterator[Update]:
+        """Train epoch after epoch, without end."""
+        number = 0
+        while True:
+            yield from self.epoch(number)
+            number += 1
+
+    def validate(self, metrics: Mapping[str, Loss]) -> dict[str, float]:
+        """Return the mean of each metric over the validation data."""
+        return evaluate(self.network, metrics, *self.data.validation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of network and optimizer; the tensors are the live ones."""
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; it is copied, since torch would train on in it."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
