@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ class Checkpoints:
                 os.fsync(file.fileno())
             unfinished.replace(path)
         except (OSError, RuntimeError) as error:  # torch raises the latter where a disk is full
+            with suppress(OSError):
+                unfinished.unlink()
             raise StorageError(f"cannot write the checkpoint {path}: {error}") from error
 
     def load(self, trial: int) -> tuple[dict[str, Any] | None, list[Path]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,12 +15,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sqlalchemy import func, select
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.devices import Slot
 from lrsearch.errors import StudyError
+from lrsearch.storage import reason_of
+from lrsearch.storage.leases import now, release
 from lrsearch.storage.tables import workers
 from lrsearch.study import Study
+
+log = logging.getLogger(__name__)
 
 GRACE = 30.0
 """Seconds that workers have to leave when the launcher is asked to, before they are killed."""
@@ -42,11 +50,14 @@ class WorkerProcess:
         self.slot = slot
         self.log = log
         self.restarts = 0
+        self.started = 0.0
         self.next_start = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process, in a session of its own: signals reach it through the launcher."""
+        with self.study.storage.reading() as connection:
+            self.started = now(connection)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = ["work", "--study", self.study.name, "--device", self.slot.device]
         environment = {
@@ -68,37 +79,45 @@ class WorkerProcess:
     def tend(self, leaving: bool) -> bool:
         """Restart the process if it crashed and may be; return whether it is still to be tended."""
         if self.process is None:  # between a crash and its restart
-            if leaving:
-                return False
-            if time.monotonic() >= self.next_start:
+            if not leaving and time.monotonic() >= self.next_start:
                 self.start()
-            return True
+            return not leaving
         status = self.process.poll()
         if status is None:
             return True
         if status in (0, FAILING) or leaving:
             return False
-        # restarts count only when no epoch passed since the last: a preempted worker is no crash
-        self.restarts = 1 if self._epochs() else self.restarts + 1
+        # restarts count only where no new epoch was trained: a preempted worker is no crash
+        self.restarts = 1 if self._bury() else self.restarts + 1
         if self.restarts > self.study.spec.workers.max_restarts:
             return False
-        self.next_start = time.monotonic() + min(30.0, 0.5 * 2**self.restarts)
+        self.next_start = time.monotonic() + min(30.0, 2.0 ** (self.restarts - 1) - 1)
         self.process = None
         return True
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self.process is not None and self.process.poll() is None
 
     @property
     def crashed(self) -> bool:
         """Whether the process has ended in a crash, for good."""
         return self.process is not None and self.process.poll() not in (None, 0, FAILING)
 
-    def _epochs(self) -> int:
-        """Return how many epochs the process has trained."""
-        pid = self.process.pid if self.process else -1
-        query = select(func.sum(workers.c.epochs)).where(
-            workers.c.study_id == self.study.study_id, workers.c.pid == pid
+    def _bury(self) -> bool:
+        """Hand back what the dead process held; return whether it had got anything further."""
+        own = select(workers.c.worker_id, workers.c.epochs).where(
+            workers.c.study_id == self.study.study_id,
+            workers.c.host == socket.gethostname(),
+            workers.c.pid == (self.process.pid if self.process else None),
+            workers.c.started >= self.started,  # process ids are given again
         )
-        with self.study.storage.reading() as connection:
-            return connection.execute(query).scalar() or 0
+        with self.study.storage.engine.begin() as connection:
+            found = connection.execute(own).all()
+            for worker in found:
+                release(connection, worker.worker_id)
+        return any(worker.epochs for worker in found)
 
 
 def run_workers(
@@ -127,12 +146,23 @@ def run_workers(
         for process in processes:
             process.start()
         tended = processes
+        failure = ""
         try:
-            while tended := [process for process in tended if process.tend(bool(leaving))]:
-                show()
+            while tended:
+                try:
+                    tended = [process for process in tended if process.tend(bool(leaving))]
+                    show()
+                    failure = ""
+                except (SQLAlchemyError, StorageInternalError) as error:
+                    if not any(process.running for process in tended):
+                        raise
+                    # while a worker lives, it waits for the storage to come back
+                    if failure != (failure := reason_of(error)):
+                        log.warning("the storage fails: %s", failure)
                 time.sleep(0.5)
-                if leaving and time.monotonic() - leaving[0] > GRACE:
-                    _send(processes, signal.SIGKILL)
+                if leaving:
+                    late = time.monotonic() - leaving[0] > GRACE
+                    _send(processes, signal.SIGKILL if late else signal.SIGTERM)
         finally:
             _send(processes, signal.SIGTERM)
     if leaving:
@@ -162,7 +192,7 @@ def _check(study: Study, processes: list[WorkerProcess]) -> None:
 
 @contextmanager
 def _signals(processes: list[WorkerProcess]) -> Iterator[list[float]]:
-    """Pass SIGINT and SIGTERM on to the workers; a second SIGINT kills them.
+    """Have SIGINT and SIGTERM passed on to the workers; a second SIGINT kills them.
 
     Yields:
         A list that holds the time of the first signal once it has come.
@@ -174,7 +204,6 @@ def _signals(processes: list[WorkerProcess]) -> Iterator[list[float]]:
             _send(processes, signal.SIGKILL)
             os._exit(130)
         leaving.append(time.monotonic())
-        _send(processes, signal.SIGTERM)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -186,5 +215,5 @@ def _signals(processes: list[WorkerProcess]) -> Iterator[list[float]]:
 
 def _send(processes: list[WorkerProcess], number: int) -> None:
     for process in processes:
-        if process.process is not None and process.process.poll() is None:
+        if process.process is not None and process.running:
             process.process.send_signal(number)

@@ -11,9 +11,8 @@ import optuna
 from optuna.trial import TrialState
 
 from lrsearch.checkpoints import Checkpoints
-from lrsearch.errors import TaskError, nearest
+from lrsearch.errors import StorageError, TaskError, nearest
 from lrsearch.schedules import Schedule
-from lrsearch.space import BASE_LR
 from lrsearch.storage import EpochMetrics, Lease, record_metrics
 from lrsearch.study import Study
 from lrsearch.tasks import Progress, Task, load_task
@@ -74,7 +73,7 @@ class Objective:
     def _schedule(self, trial: optuna.Trial, task: Task) -> Schedule:
         """Return the trial's schedule, given or suggested, and store it with the trial."""
         total_steps = task.epochs * task.steps_per_epoch
-        space = self.study.spec.search_space(getattr(task, "base_lr", BASE_LR))
+        space = self.study.spec.search_space(getattr(task, "base_lr", None))
         given = trial.user_attrs.get("given")
         if given is None:
             schedule = space.suggest(trial, total_steps)
@@ -106,7 +105,7 @@ class Objective:
             if trial.should_prune():
                 return TrialState.PRUNED
             if progress.capture is not None:
-                self.checkpoints.save(lease.number, lease.lease_id, progress.capture())
+                self._save(lease, progress.capture())
         done = progress.epoch if progress else 0
         raise TaskError(f"the task ended after {done} of {task.epochs} epochs; it must yield each")
 
@@ -130,6 +129,12 @@ class Objective:
         finally:
             if close := getattr(run, "close", None):
                 close()
+
+    def _save(self, lease: Lease, state: dict[str, Any]) -> None:
+        try:
+            self.checkpoints.save(lease.number, lease.lease_id, state)
+        except StorageError as error:  # it costs time if the worker dies, and no result
+            log.warning("trial %d goes on without: %s", lease.number, error)
 
     def _value(self, progress: Progress) -> float:
         metric = self.study.spec.study.metric

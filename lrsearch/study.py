@@ -12,12 +12,13 @@ from uuid import uuid4
 import numpy as np
 import optuna
 from filelock import FileLock
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import insert, select, text, update
 
 from lrsearch.errors import SpecError, StudyError, nearest
 from lrsearch.schedules import Schedule
-from lrsearch.space import BASE_LR
 from lrsearch.spec import StudySpec
 from lrsearch.storage import Storage, masked
 from lrsearch.storage.leases import count_begun, lock_study
@@ -57,8 +58,7 @@ class Study:
 
         So neither a restart nor a second worker repeats or changes what is sampled.
         """
-        seed = np.random.SeedSequence([self.spec.study.seed, number]).generate_state(1)[0]
-        self.optuna.sampler = self.spec.build_sampler(int(seed))
+        self.optuna.sampler = _SeededByName(self.spec, number)
         self.optuna.get_trials(deepcopy=False)  # Optuna's cache must know the trial to write to it
         return optuna.Trial(self.optuna, trial_id)
 
@@ -131,6 +131,39 @@ class Study:
         )
 
 
+class _SeededByName(BaseSampler):
+    """Samples each parameter with a seed of its own, so that none depends on those before it.
+
+    A trial whose worker died between two parameters is then completed as it would have been.
+    """
+
+    def __init__(self, spec: StudySpec, number: int) -> None:
+        self.spec = spec
+        self.number = number
+        self.sampler = self._seeded()
+
+    def infer_relative_search_space(self, *args: Any) -> dict[str, BaseDistribution]:
+        return self.sampler.infer_relative_search_space(*args)
+
+    def sample_relative(self, *args: Any) -> dict[str, Any]:
+        return self.sampler.sample_relative(*args)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        return self._seeded(name).sample_independent(study, trial, name, distribution)
+
+    def before_trial(self, *args: Any) -> None:
+        self.sampler.before_trial(*args)
+
+    def after_trial(self, *args: Any) -> None:
+        self.sampler.after_trial(*args)
+
+    def _seeded(self, name: str = "") -> BaseSampler:
+        entropy = [self.spec.study.seed, self.number, *name.encode()]
+        return self.spec.build_sampler(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+
 def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
     """Create the study that `spec` describes, or open it if it is there with the same spec.
 
@@ -185,7 +218,7 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
             f"study {study.study_name!r} exists and was not made by lrsearch; use another name"
         )
     total_steps = task.epochs * task.steps_per_epoch
-    space = spec.search_space(getattr(task, "base_lr", BASE_LR))
+    space = spec.search_space(getattr(task, "base_lr", None))
     for schedule in given[len(trials) :]:
         # where the space holds it, the sampler learns from it as from any other
         params = space.params(schedule, total_steps) or {}
@@ -220,9 +253,7 @@ def check_task(spec: StudySpec, task: Task) -> None:
             f"study.metric is {spec.study.metric!r}, which {spec.task.run!r} does not give; "
             f"{nearest(spec.study.metric, names)}"
         )
-    spec.search_space(getattr(task, "base_lr", BASE_LR)).check_run(
-        task.epochs * task.steps_per_epoch
-    )
+    spec.search_space(getattr(task, "base_lr", None)).check_run(task.epochs * task.steps_per_epoch)
 
 
 def open_study(storage: Storage, name: str | None = None) -> Study:
@@ -253,8 +284,8 @@ def open_study(storage: Storage, name: str | None = None) -> Study:
         files = connection.execute(query).scalar()
     if files is None:  # optuna-dashboard renames a study by copying it
         raise StudyError(
-            f"study {study.study_name!r} lacks what lrsearch stores beside it: if it was renamed or "
-            "copied, launch its study file under a new name, else launch it again"
+            f"study {study.study_name!r} lacks what lrsearch stores beside it: launch its file "
+            "again, under a new name if this one was renamed or copied"
         )
     return Study(storage, study, spec, storage.files / files)
 

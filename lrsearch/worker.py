@@ -16,7 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.errors import LrsearchError, StorageError
 from lrsearch.objective import Objective
-from lrsearch.storage import Lease, LeaseLost, Nothing, Worker, open_storage, storage_errors
+from lrsearch.storage import (
+    Lease,
+    LeaseLost,
+    Nothing,
+    Worker,
+    open_storage,
+    reason_of,
+    storage_errors,
+)
 from lrsearch.study import open_study
 from lrsearch.tasks import Progress
 
@@ -35,12 +43,12 @@ class Interrupted(BaseException):
 class Signals:
     """SIGINT and SIGTERM: the first lets go of training at once, a second SIGINT ends the process.
 
-    Outside of `advance` (in the storage, in a checkpoint) the signal waits for the next `check`.
+    Elsewhere (in the storage, in a checkpoint) it waits for the next `advance`, `sleep` or `check`.
     """
 
     def __init__(self) -> None:
         self.received = False
-        self._training = False
+        self._interruptible = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -54,12 +62,13 @@ class Signals:
 
     def advance(self, run: Iterator[Progress]) -> Progress | None:
         """Take the next progress of a run; a signal interrupts it."""
-        self.check()
-        self._training = True
-        try:
+        with self._interruptibly():
             return next(run, None)
-        finally:
-            self._training = False
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep; a signal interrupts it."""
+        with self._interruptibly():
+            time.sleep(seconds)
 
     def check(self) -> None:
         """Leave if a signal has come.
@@ -70,12 +79,21 @@ class Signals:
         if self.received:
             raise Interrupted
 
+    @contextmanager
+    def _interruptibly(self) -> Iterator[None]:
+        self._interruptible = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._interruptible = False
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             os._exit(130)
         self.received = True
-        if self._training:
-            self._training = False
+        if self._interruptible:
+            self._interruptible = False
             raise Interrupted
 
 
@@ -96,7 +114,7 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self.worker = worker
         self.parent = parent
-        self.lease: Lease | None = None
+        self._lease: Lease | None = None
         self._done = threading.Event()
 
     def run(self) -> None:
@@ -107,6 +125,15 @@ class Heartbeat(threading.Thread):
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
+    @contextmanager
+    def renewing(self, lease: Lease) -> Iterator[None]:
+        """Renew a lease while the block runs."""
+        self._lease = lease
+        try:
+            yield
+        finally:
+            self._lease = None
+
     def stop(self) -> None:
         """End the thread."""
         self._done.set()
@@ -115,14 +142,12 @@ class Heartbeat(threading.Thread):
     def _must_leave(self) -> bool:
         if self.parent is not None and os.getppid() != self.parent:
             return True
-        lease = self.lease
         try:
-            return self.worker.seen(lease)
+            return self.worker.seen(self._lease)
         except LeaseLost:
-            if lease is not None and lease is self.lease:  # not merely finished in the meantime
-                log.warning("the lease on trial %d has run out and another took it", lease.number)
+            pass  # who writes next to the trial finds out, and says so
         except Exception as error:  # the database may be back at the next beat
-            log.warning("cannot renew the lease: %s", error)
+            log.warning("cannot renew the lease: %s", reason_of(error))
         return False
 
 
@@ -183,7 +208,7 @@ def _loop(worker: Worker, heartbeat: Heartbeat, objective: Objective, signals: S
             if isinstance(claim, Lease):
                 _train(claim, worker, heartbeat, objective)
             elif claim is Nothing.WAIT:
-                time.sleep(POLL)
+                signals.sleep(POLL)
             else:
                 return claim
             failures = 0
@@ -192,38 +217,43 @@ def _loop(worker: Worker, heartbeat: Heartbeat, objective: Objective, signals: S
             if failures > RETRIES:
                 raise
             pause = min(30.0, 0.5 * 2**failures)
-            log.warning("the storage fails, trying again in %.0f s: %s", pause, error)
-            time.sleep(pause)
+            log.warning("the storage fails, trying again in %.0f s: %s", pause, reason_of(error))
+            signals.sleep(pause)
 
 
 def _train(lease: Lease, worker: Worker, heartbeat: Heartbeat, objective: Objective) -> None:
     """Train the leased trial and end or hand back the lease."""
     log.info("trial %d begins or goes on", lease.number)
-    heartbeat.lease = lease
     try:
-        objective(lease)
+        with heartbeat.renewing(lease):
+            failed = _fails(lease, objective)
+        worker.end(lease, failed=failed)
     except LeaseLost:
-        log.warning("trial %d was taken over by another worker; leaving it", lease.number)
-    except (SQLAlchemyError, StorageInternalError):
-        raise  # the trial is still ours, or its lease runs out
-    except (Interrupted, StorageError):
+        log.warning("trial %d was taken over, or finished or deleted by hand", lease.number)
+    except Interrupted:
         worker.hand_back(lease)
         log.info("trial %d handed back", lease.number)
         raise
+
+
+def _fails(lease: Lease, objective: Objective) -> bool:
+    """Train the leased trial; store what the task raised, and return whether it did."""
+    try:
+        objective(lease)
+    except (LeaseLost, SQLAlchemyError, StorageInternalError, StorageError):
+        raise  # no fault of the trial's: it is still ours, or another's
     except Exception as error:
         message = _in_words(error)
         log.exception("trial %d failed: %s", lease.number, message)
         objective.fail(lease, message)
-        worker.end(lease, failed=True)
-    else:
-        log.info("trial %d has ended", lease.number)
-        worker.end(lease, failed=False)
-    finally:
-        heartbeat.lease = None
+        return True
+    log.info("trial %d has ended", lease.number)
+    return False
 
 
 def _in_words(error: Exception) -> str:
     """Return what a trial failed by, with advice where the device ran out of memory."""
-    if "out of memory" in str(error).lower():
+    said = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said:
         return f"out of memory: {error}; lower task.batch_size, or start fewer workers per device"
     return str(error) if isinstance(error, LrsearchError) else f"{type(error).__name__}: {error}"

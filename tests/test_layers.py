@@ -29,8 +29,10 @@ FLOORS = {
     "launch": 7,
     "figures": 8,
     "export": 8,
-    "dashboard": 8,
-    "cli": 9,
+    "summary": 9,
+    "report": 10,
+    "dashboard": 10,
+    "cli": 11,
 }
 
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lrsearch.cli import dashboard, export, launch, schedules, status, work
+from lrsearch.cli import before, dashboard, export, launch, report, schedules, status, work
 from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
@@ -14,12 +14,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(before.find_lr)
+app.command()(before.diagnose)
 app.command()(launch.launch)
 app.command()(launch.resume)
 app.command()(work.work)
 app.command()(status.status)
 app.command()(status.stop)
 app.command()(export.export)
+app.command()(report.report)
 app.command()(schedules.schedules)
 app.command()(dashboard.dashboard)
 

@@ -19,4 +19,4 @@ def dashboard(
 
     with opened(storage, study) as found:
         typer.echo(f"http://{HOST}:{port}/dashboard/studies/{found.study_id} (Ctrl-C to end)")
-        serve(found.storage, port)
+        serve(found, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,12 @@ Trials = Annotated[
 DeviceOption = Annotated[Device, typer.Option(help="Where to train.")]
 
 
+class BaseLrFrom(StrEnum):
+    """Where the domain of `base_lr` may come from instead of the study file."""
+
+    find_lr = "find-lr"
+
+
 def launch(
     study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
     storage: StorageOption = DEFAULT_STORAGE,
@@ -32,18 +39,23 @@ def launch(
     workers_per_device: PerDevice = 1,
     trials: Trials = None,
     device: DeviceOption = Device.auto,
+    base_lr_from: Annotated[
+        BaseLrFrom | None, typer.Option(help="Search base_lr where the finder suggests.")
+    ] = None,
 ) -> None:
     """Create a study and work on it; launched again, it goes on up to its budget."""
     from lrsearch.devices import slots
+    from lrsearch.prepare import prepare
     from lrsearch.spec import StudySpec
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import check_task, create_study
-    from lrsearch.tasks import load_task
 
     _quiet()
     spec = StudySpec.from_toml(study_file)
     places = slots(device.value, workers, workers_per_device)
-    task = load_task(spec.task.run, spec.task_options())
+    if base_lr_from is not None:
+        typer.echo("finding the domain of base_lr …")
+    spec, task = prepare(spec, places[0].device, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
     with storage_errors(storage):
         study = create_study(open_storage(storage), spec, task)

@@ -1,6 +1,6 @@
 """Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
 
-from lrsearch.storage.engine import Storage, masked, open_storage, storage_errors
+from lrsearch.storage.engine import Storage, masked, open_storage, reason_of, storage_errors
 from lrsearch.storage.leases import Lease, LeaseLost, Nothing, Worker
 from lrsearch.storage.metrics import EpochMetrics, read_metrics, record_metrics
 
@@ -14,6 +14,7 @@ __all__ = [
     "masked",
     "open_storage",
     "read_metrics",
+    "reason_of",
     "record_metrics",
     "storage_errors",
 ]

@@ -186,9 +186,14 @@ def storage_errors(url: str | URL) -> Iterator[None]:
             f"storage {masked(url)} needs a driver: pip install 'lrsearch[postgres]' ({error})"
         ) from error
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        reason = str(getattr(cause, "orig", None) or cause).strip()
+        reason = reason_of(error)
         raise StorageError(f"storage {masked(url)} cannot be used: {reason}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the database itself said, without what SQLAlchemy and Optuna add to it."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return str(getattr(cause, "orig", None) or cause).strip()
 
 
 def masked(url: str | URL) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Connection,
     Table,
     and_,
+    exists,
     func,
     insert,
     or_,
@@ -44,7 +45,7 @@ HANDED_BACK = 0.0
 
 
 class LeaseLost(Exception):  # noqa: N818 (not an error: a worker leaves quietly)
-    """The trial was handed back or taken over; its last holder may write nothing of it any more."""
+    """The trial is no longer its worker's to train: nothing of it may be written any more."""
 
 
 class Nothing(Enum):
@@ -70,11 +71,13 @@ class Lease:
         """Renew, as the first statement of a transaction that writes to the trial.
 
         Raises:
-            LeaseLost: if the trial was handed back or another worker has taken it over.
+            LeaseLost: if the trial was handed back, taken over, finished or deleted meanwhile.
         """
+        running = _trials.c.state == TrialState.RUNNING
         renewed = connection.execute(
             update(leases)
             .where(self.is_open(), leases.c.expires > HANDED_BACK)
+            .where(exists().where(_trials.c.trial_id == self.trial_id, running))
             .values(expires=now(connection) + self.seconds)
         )
         if renewed.rowcount == 0:
@@ -133,6 +136,7 @@ class Worker:
             lock_study(connection, self.study_id)
             study = connection.execute(
                 select(studies)
+                .join(_optuna_studies, _optuna_studies.c.study_id == studies.c.study_id)
                 .join(workers, workers.c.study_id == studies.c.study_id)
                 .where(studies.c.study_id == self.study_id, workers.c.worker_id == self.worker_id)
             ).first()
@@ -172,15 +176,13 @@ class Worker:
     def hand_back(self, lease: Lease) -> None:
         """Let the next worker take the trial over at once."""
         with self.storage.engine.begin() as connection:
-            connection.execute(
-                update(leases).where(lease.is_open()).values(expires=HANDED_BACK)
-            )
+            connection.execute(update(leases).where(lease.is_open()).values(expires=HANDED_BACK))
 
     def seen(self, lease: Lease | None) -> bool:
         """Say that the worker lives, renew its lease if it has one; return whether it is to leave.
 
         Raises:
-            LeaseLost: if the trial was handed back or another worker has taken it over.
+            LeaseLost: as `Lease.check` does.
         """
         with self.storage.engine.begin() as connection:
             if lease is not None:  # first, as in all that this worker writes: so none deadlocks
@@ -259,6 +261,12 @@ def _end(connection: Connection, which: ColumnElement[bool]) -> bool:
         update(leases).where(which, leases.c.ended.is_(None)).values(ended=now(connection))
     )
     return ended.rowcount == 1
+
+
+def release(connection: Connection, worker_id: str) -> None:
+    """Let others take over at once what a worker held that is known to be dead."""
+    held = and_(leases.c.worker_id == worker_id, leases.c.ended.is_(None))
+    connection.execute(update(leases).where(held).values(expires=HANDED_BACK))
 
 
 def lock_study(connection: Connection, study_id: int) -> None:

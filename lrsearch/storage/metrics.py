@@ -31,12 +31,12 @@ def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMe
     values = row._asdict() | {"metrics": {k: _to_json(v) for k, v in row.metrics.items()}}
     with storage.engine.begin() as connection:
         time = now(connection)
-        connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
+        same = connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
         connection.execute(insert(table).values(study_id=study_id, recorded=time, **values))
         connection.execute(
             update(workers)
             .where(workers.c.worker_id == worker_id)
-            .values(epochs=workers.c.epochs + 1, last_seen=time)
+            .values(epochs=workers.c.epochs + (0 if same.rowcount else 1), last_seen=time)
         )
 
 

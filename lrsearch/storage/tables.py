@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from optuna.storages._rdb.models import StudyModel
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     delete,
     insert,
     inspect,
+    or_,
     select,
     text,
 )
@@ -56,7 +58,7 @@ workers = Table(
     Column("epochs", Integer, nullable=False),
     Column("ended", Float),
 )
-"""Every worker that ever joined a study, and how many epochs it has trained."""
+"""Every worker that ever joined a study, and how many epochs it was the first to train."""
 
 leases = Table(
     "lrsearch_leases",
@@ -115,6 +117,11 @@ def check_tables(connection: Connection) -> None:
 
 
 def forget(connection: Connection, study_id: int) -> None:
-    """Delete our rows of a study. Databases give the id of a deleted study to the next one."""
+    """Delete our rows of a study that is about to begin, and of all that Optuna has deleted.
+
+    SQLite gives the id of a deleted study to the next one.
+    """
+    living = select(StudyModel.study_id)
     for table in (studies, workers, leases, metrics):
-        connection.execute(delete(table).where(table.c.study_id == study_id))
+        gone = or_(table.c.study_id == study_id, table.c.study_id.not_in(living))
+        connection.execute(delete(table).where(gone))

@@ -152,6 +152,17 @@ class Supervised:
             if progress.diverged:
                 return
 
+    @property
+    def optimizer_name(self) -> str:
+        """The optimizer's name; of one's own, "custom"."""
+        if callable(self.optimizer):
+            return "custom"
+        return self.optimizer if isinstance(self.optimizer, str) else str(self.optimizer["name"])
+
+    def validation_loss(self, training: Training) -> float:
+        """Return the loss over the validation data."""
+        return training.validate({"val_loss": self.loss})["val_loss"]
+
     def start(self, *, seed: int, device: str, lr: float) -> Training:
         """Return a fresh network in training; what comes of its rate is the caller's to say."""
         return Training(

@@ -24,6 +24,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -45,6 +47,7 @@ from lrsearch.worker import POLL, Heartbeat
 
 NAME = "stress"
 METRICS = {"train_loss": 0.5, "train_accuracy": 0.8, "val_loss": 0.6, "val_accuracy": 0.7}
+START_TIMEOUT = 120.0
 PRELOAD = ["optuna.storages._rdb.models", "alembic.migration", "alembic.script", "lrsearch.worker"]
 """What the processes share, so that they start in seconds; none of it opens a database."""
 
@@ -151,9 +154,9 @@ class Ours:
     def take_one(self) -> bool:
         claim = self.worker.claim()
         if isinstance(claim, Lease):
-            self.heartbeat.lease = claim
-            self._train(claim)
-            self.heartbeat.lease = None
+            with self.heartbeat.renewing(claim):
+                self._train(claim)
+            self.worker.end(claim, failed=False)
         elif claim is Nothing.WAIT:
             time.sleep(POLL)
         else:
@@ -173,7 +176,6 @@ class Ours:
                     record_metrics(self.storage, self.study.study_id, self.worker.worker_id, row)
                     trial.report(value, epoch)
             self.study.optuna.tell(lease.number, value)
-        self.worker.end(lease, failed=False)
 
     def view(self) -> None:
         read_status(open_study(self.storage, NAME))
@@ -197,12 +199,12 @@ def work(engine: str, url: str, load: Load, start: Any, records: Any) -> None:
     _be_quiet()
     record = Record()
     side = ENGINES[engine](url, load, record)
-    start.wait()
+    start.wait(START_TIMEOUT)
     record.began = record.ended = time.perf_counter()
     while record.again(side.take_one):
         pass
     side.close()
-    records.put(record)
+    records.send(record)
 
 
 def watch(engine: str, url: str, load: Load, start: Any, done: Any, records: Any) -> None:
@@ -210,7 +212,7 @@ def watch(engine: str, url: str, load: Load, start: Any, done: Any, records: Any
     _be_quiet()
     record = Record()
     side = ENGINES[engine](url, load, record)
-    start.wait()
+    start.wait(START_TIMEOUT)
     record.began = record.ended = time.perf_counter()
 
     def look() -> bool:
@@ -222,7 +224,7 @@ def watch(engine: str, url: str, load: Load, start: Any, done: Any, records: Any
     while record.again(look) and not done.wait(0.25):
         pass
     side.close()
-    records.put(record)
+    records.send(record)
 
 
 def measure(engine: str, url: str, load: Load) -> dict[str, Any]:
@@ -231,18 +233,20 @@ def measure(engine: str, url: str, load: Load) -> dict[str, Any]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     start, done = context.Barrier(load.processes + 1), context.Event()
-    records = context.SimpleQueue()
-    watcher = context.Process(target=watch, args=(engine, url, load, start, done, records))
-    workers = [
-        context.Process(target=work, args=(engine, url, load, start, records))
-        for _ in range(load.processes)
-    ]
-    for process in (watcher, *workers):
+
+    def begin(target: Callable[..., None], *more: Any) -> tuple[BaseProcess, Connection]:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=target, args=(engine, url, load, start, *more, sender))
         process.start()
-    seen = [records.get() for _ in workers]
+        sender.close()  # so that a process that dies is seen, not waited for
+        return process, receiver
+
+    watcher, views = begin(watch, done)
+    workers = [begin(work) for _ in range(load.processes)]
+    seen = [records.recv() for _, records in workers]
     done.set()
-    seen.append(records.get())
-    for process in (watcher, *workers):
+    seen.append(views.recv())
+    for process in (watcher, *(process for process, _ in workers)):
         process.join()
     return _result(url, load, seen)
 

@@ -204,7 +204,7 @@ def test_the_budget_may_not_fall_below_what_has_finished_or_begun(storage):
     tell(storage, done)
     worker.end(done, failed=False)
     worker.claim()
-    with pytest.raises(StudyError, match="at least the 2 trials .* but got 1"):
+    with pytest.raises(StudyError, match=r"at least the 2 trials .* but got 1"):
         study.set_target(1)
     assert study.target == 5
     study.set_target(2)
@@ -291,6 +291,20 @@ def test_a_worker_that_has_lost_its_trial_writes_nothing(storage):
         before = all_rows(storage)
 
 
+def test_a_trial_that_somebody_finished_by_hand_is_left_alone(storage):
+    study = make(storage)
+    worker = join(study)
+    lease = worker.claim()
+    trial = study.trial(lease.trial_id, lease.number)
+    storage.set_trial_state_values(lease.trial_id, TrialState.COMPLETE, [0.7])  # as a dashboard can
+    before = all_rows(storage)
+    for write in WRITES.values():
+        with pytest.raises(LeaseLost), storage.guarded(lease.check):
+            write(study, trial, lease)
+    assert all_rows(storage) == before
+    assert worker.claim().number == 1
+
+
 def test_a_slow_worker_whose_trial_nobody_took_goes_on(storage):
     study = make(storage, trials=1)
     worker = join(study)
@@ -336,10 +350,15 @@ def test_a_new_study_inherits_nothing_from_a_deleted_one(storage):
     checkpoints = Checkpoints(old.files / "checkpoints")
     checkpoints.save(0, lease.lease_id, {"epoch": 1})
     optuna.delete_study(study_name=old.name, storage=storage)
+    with pytest.raises(LeaseLost):
+        stale.seen(lease)
+    with pytest.raises(StudyError, match="deleted"):
+        stale.claim()
 
     new = make(storage, trials=1)
-    assert read_metrics(storage, new.study_id) == []
-    assert read_status(new).workers == []
+    with storage.reading() as connection:
+        for table in (ours.leases, ours.workers, ours.metrics):
+            assert connection.execute(select(table)).all() == []
     assert Checkpoints(new.files / "checkpoints").load(0) == (None, [])
     worker = join(new)
     fresh = worker.claim()

@@ -1,0 +1,37 @@
+"""`lrsearch report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyOption, opened
+from lrsearch.errors import LrsearchError, nearest
+
+
+def report(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    study: StudyOption = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="html (one file that needs nothing else), or md (Markdown with PNG figures "
+            "beside it; needs Chrome or Chromium)."
+        ),
+    ] = "html",
+) -> None:
+    """Write a report: figures, the best schedules, what was pruned, how to do it again."""
+    from lrsearch.report import FORMATS, make_report
+
+    if format not in FORMATS:
+        raise LrsearchError(f"--format is {format!r}; {nearest(format, FORMATS)}")
+    with opened(storage, study) as found:
+        made = make_report(found)
+    try:
+        FORMATS[format](made, output)
+    except OSError as error:
+        raise LrsearchError(f"cannot write {output}: {error.strerror}") from None
+    typer.echo(f"written: {output}")

@@ -1,0 +1,158 @@
+"""Does the finder's domain hold the best rate? How far do the rules stray on a known curve?
+
+    python tests/benchmarks/finder.py sweep [--optimizers momentum adam] [--epochs 2] [--seeds 3]
+    python tests/benchmarks/finder.py synthetic [--draws 200]
+
+`sweep` trains LeNet on FashionMNIST at twelve constant rates, each with every seed, and compares the
+best with what `find_lr` suggests. `synthetic` draws noisy copies of a loss curve whose steepest point
+is known, and compares the rules here with those of other libraries, restated from their descriptions.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+from lrsearch.finder import find_lr
+from lrsearch.finder.rules import RULES, smooth
+from lrsearch.schedules import Constant, Schedule
+from lrsearch.tasks import fashion_mnist
+
+
+def sweep(optimizer: str, epochs: int, seeds: int) -> None:
+    """Print the validation accuracy of twelve constant rates, and where the best lies."""
+    task = fashion_mnist.task(optimizer=optimizer, epochs=epochs)
+    domain = task.base_lr
+    assert domain is not None
+    rates = np.geomspace(domain.low, domain.high, 12)
+    print(f"\n{optimizer}: validation accuracy after {epochs} epochs, {seeds} seeds")
+    print(f"{'rate':>10} {'mean':>8} {'lowest':>8} {'highest':>8} {'diverged':>8}", flush=True)
+    means = []
+    for rate in rates:
+        schedule = Schedule(Constant(), float(rate))
+        values = []
+        for seed in range(seeds):
+            *_, last = task.run(schedule, epochs=epochs, seed=seed, device="cpu")
+            values.append(0.0 if last.diverged else last.metrics["val_accuracy"])
+        means.append(np.mean(values))
+        diverged = sum(value == 0.0 for value in values)
+        row = f"{means[-1]:>8.4f} {min(values):>8.4f} {max(values):>8.4f} {diverged:>8}"
+        print(f"{rate:>10.2e} {row}", flush=True)
+    best = rates[int(np.argmax(means))]
+    finding = find_lr(task)
+    low, high = finding.suggested
+    for name, pick in finding.picks.items():
+        print(f"  {name:>10}: {pick.median:.2e} ({pick.low:.2e} … {pick.high:.2e})")
+    inside = "inside" if low <= best <= high else "OUTSIDE"
+    print(f"  best rate {best:.2e} lies {inside} the suggested {low:.2e} … {high:.2e}", flush=True)
+
+
+CENTER = -2.07
+"""log10 of the rate at which the synthetic curve is steepest."""
+
+
+def synthetic_curve(rng: np.random.Generator, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """A loss that falls along a sigmoid around CENTER, then blows up; ends at four times its best."""
+    log_lrs = np.arange(-7, 1, 0.02)
+    falling = 2.3 - 1.6 / (1 + np.exp(-(log_lrs - CENTER) / 0.22))
+    clean = falling + 0.05 * np.exp((log_lrs + 0.6) / 0.16)
+    end = int(np.argmax(clean > 4 * np.minimum.accumulate(clean)))
+    return log_lrs[:end], (clean + noise * rng.standard_normal(len(clean)))[:end]
+
+
+def trailing(losses: np.ndarray, memory: float) -> np.ndarray:
+    """A debiased moving average of the past, as fastai and torch-lr-finder smooth."""
+    smoothed, out = 0.0, []
+    for step, loss in enumerate(losses, 1):
+        smoothed = memory * smoothed + (1 - memory) * loss
+        out.append(smoothed / (1 - memory**step))
+    return np.array(out)
+
+
+def fastai_steep(x: np.ndarray, y: np.ndarray) -> float:
+    smoothed = trailing(y, 0.98)
+    slopes = np.diff(smoothed) / np.diff(x)
+    return float(x[np.argmin(slopes)])
+
+
+def fastai_valley(x: np.ndarray, y: np.ndarray) -> float:
+    """The middle of the longest decreasing subsequence."""
+    smoothed = trailing(y, 0.98)
+    length, before = np.ones(len(y), int), np.arange(len(y))
+    for i in range(1, len(y)):
+        lower = np.flatnonzero(smoothed[:i] > smoothed[i])
+        if len(lower) and length[lower].max() + 1 > length[i]:
+            before[i] = lower[np.argmax(length[lower])]
+            length[i] = length[before[i]] + 1
+    end = start = int(np.argmax(length))
+    while before[start] != start:
+        start = before[start]
+    return float(x[start + (end - start) // 2])
+
+
+def fastai_minimum(x: np.ndarray, y: np.ndarray) -> float:
+    return float(x[np.argmin(trailing(y, 0.98))]) - 1
+
+
+def torch_lr_finder_steepest(x: np.ndarray, y: np.ndarray) -> float:
+    smoothed = [y[0]]
+    for loss in y[1:]:
+        smoothed.append(0.05 * loss + 0.95 * smoothed[-1])
+    return float(x[np.argmin(np.gradient(np.array(smoothed)))])
+
+
+def lightning_steepest(x: np.ndarray, y: np.ndarray) -> float:
+    """The steepest slope on a linear axis of the rate, the first and last points left out."""
+    smoothed = trailing(y, 0.98)[10:-1]
+    rates = 10 ** x[10:-1]
+    return float(x[10:-1][np.argmin(np.gradient(smoothed, rates))])
+
+
+OTHERS = {
+    "fastai steep": fastai_steep,
+    "fastai valley": fastai_valley,
+    "fastai minimum/10": fastai_minimum,
+    "torch-lr-finder": torch_lr_finder_steepest,
+    "Lightning": lightning_steepest,
+}
+
+
+def synthetic(draws: int, noise: float) -> None:
+    """Print each rule's bias and spread in log10 of the rate."""
+    rng = np.random.default_rng(0)
+    picks: dict[str, list[float]] = {}
+    for _ in range(draws):
+        x, y = synthetic_curve(rng, noise)
+        curve = smooth(10**x, y)
+        for name, rule in RULES.items():
+            picks.setdefault(f"lrsearch {name}", []).append(rule(curve))
+        for name, other in OTHERS.items():
+            picks.setdefault(name, []).append(other(x, y))
+    print(f"steepest at log10 lr = {CENTER}, noise {noise}, {draws} draws")
+    print(f"{'rule':>20} {'mean':>7} {'bias':>7} {'spread':>7}")
+    for name, values in picks.items():
+        mean = np.mean(values)
+        print(f"{name:>20} {mean:>7.2f} {mean - CENTER:>+7.2f} {np.std(values):>7.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    sweeping = commands.add_parser("sweep")
+    sweeping.add_argument("--optimizers", nargs="+", default=["momentum", "adam"])
+    sweeping.add_argument("--epochs", type=int, default=2)
+    sweeping.add_argument("--seeds", type=int, default=3)
+    drawing = commands.add_parser("synthetic")
+    drawing.add_argument("--draws", type=int, default=200)
+    drawing.add_argument("--noise", type=float, default=0.1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.command == "synthetic":
+        synthetic(arguments.draws, arguments.noise)
+        return
+    for optimizer in arguments.optimizers:
+        sweep(optimizer, arguments.epochs, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()

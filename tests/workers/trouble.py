@@ -1,0 +1,99 @@
+"""Tasks for workers in trouble. Files in the working directory say when they wait or fail."""
+
+import math
+import os
+import time
+from pathlib import Path
+
+from lrsearch import Progress
+
+
+def wait_while_held(epoch):
+    """Wait after the second epoch while there is a file `hold`, and leave one that says so."""
+    while epoch == 2 and Path("hold").exists():
+        Path(f"held-{os.getpid()}").touch()
+        time.sleep(0.01)
+
+
+class Fake:
+    """Trains nothing: its score is how near `base_lr` is to 0.1, on a log axis."""
+
+    epochs = 4
+    steps_per_epoch = 50
+    metric_names = ("score",)
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        for epoch in range((state or {"epoch": 0})["epoch"] + 1, epochs + 1):
+            self.before(epoch)
+            score = -abs(math.log10(schedule.base_lr / 0.1)) - 1 / epoch
+            yield Progress(epoch, {"score": score}, capture=lambda epoch=epoch: {"epoch": epoch})
+            wait_while_held(epoch)
+
+    def before(self, epoch):
+        """Make trouble."""
+
+
+class Raises(Fake):
+    def before(self, epoch):
+        if epoch == 2 and not Path("mended").exists():
+            raise RuntimeError("the wire is loose")
+
+
+class Greedy(Fake):
+    """Fails as torch does on a GPU, as torch does on the CPU, as Python does."""
+
+    errors = (
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        MemoryError(),
+    )
+
+    def __init__(self, error: int = 0) -> None:
+        self.error = self.errors[error]
+
+    def before(self, epoch):
+        raise self.error
+
+
+class Crashes(Fake):
+    """Dies in every second epoch, and leaves no checkpoint."""
+
+    def run(self, schedule, **kwargs):
+        for progress in super().run(schedule, **kwargs):
+            yield Progress(progress.epoch, progress.metrics)
+
+    def before(self, epoch):
+        if epoch == 2:
+            os._exit(7)
+
+
+class Stubborn(Fake):
+    """Does not let itself be interrupted."""
+
+    def before(self, epoch):
+        while True:
+            try:
+                Path(f"held-{os.getpid()}").touch()
+                time.sleep(60)
+            except BaseException:
+                Path(f"interrupted-{os.getpid()}").touch()
+
+
+class Held:
+    """FashionMNIST, held after the second epoch."""
+
+    def __init__(self, data_dir: str, epochs: int = 4, batch_size: int = 50) -> None:
+        from lrsearch.tasks.fashion_mnist import task
+
+        self.task = task(data_dir=data_dir, epochs=epochs, batch_size=batch_size)
+        self.epochs = epochs
+        self.metric_names = self.task.metric_names
+
+    @property
+    def steps_per_epoch(self):
+        return self.task.steps_per_epoch
+
+    def run(self, schedule, **kwargs):
+        for progress in self.task.run(schedule, **kwargs):
+            yield progress
+            wait_while_held(progress.epoch)
