@@ -36,7 +36,7 @@ def best_schedules(data: StudyData) -> Table:
                 f"{trial.optuna.values[0]:.4f}",
                 trial.family,
                 f"{trial.base_lr:.4g}",
-                _in_words(schedule["warmup"]) if schedule["warmup"] else "none",
+                _warmup(schedule["warmup"]),
                 _in_words(schedule["params"]),
             )
         )
@@ -53,7 +53,7 @@ def spent(data: StudyData) -> Table:
 
 def spec_toml(spec: StudySpec) -> str:
     """Return the study's spec as a study file."""
-    return tomli_w.dumps(_without_none(spec.to_dict()))
+    return tomli_w.dumps(_without_nothing(spec.to_dict()))
 
 
 def commands(data: StudyData, url: str) -> str:
@@ -98,6 +98,13 @@ def _spent(data: StudyData, name: str, trials: Sequence[TrialData]) -> tuple[str
     return name, value, *map(str, (*counts, epochs, sum(map(data.saved, trials))))
 
 
+def _warmup(warmup: dict[str, Any] | None) -> str:
+    if warmup is None:
+        return "none"
+    start = f" from {warmup['start']:.4g}" if warmup["start"] else ""
+    return f"{warmup['shape']}{start} over {warmup['fraction']:.1%}"
+
+
 def _in_words(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
@@ -108,8 +115,8 @@ def _short(value: Any) -> str:
     return " / ".join(map(_short, value)) if isinstance(value, list) else str(value)
 
 
-def _without_none(value: Any) -> Any:
-    """TOML has no null: what is left out takes its default, which is the same."""
+def _without_nothing(value: Any) -> Any:
+    """TOML has no null, and what is left out takes its default: it is the same study."""
     if isinstance(value, dict):
-        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
-    return [_without_none(inner) for inner in value] if isinstance(value, list) else value
+        return {k: _without_nothing(v) for k, v in value.items() if v is not None and v != []}
+    return [_without_nothing(inner) for inner in value] if isinstance(value, list) else value

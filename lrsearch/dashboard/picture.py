@@ -37,7 +37,11 @@ def picture(trial: TrialData) -> str:
             ]
         },
     ]
-    shown = [panel for panel in panels if any(panel.values())]
+    shown = [
+        panel
+        for panel in panels
+        if any(math.isfinite(y) for points in panel.values() for _, y in points)
+    ]
     height = _GAP + len(shown) * (_HEIGHT + _GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
@@ -52,7 +56,7 @@ def picture(trial: TrialData) -> str:
 
 def _panel(lines: dict[str, Points], top: int, trial: TrialData) -> str:
     """Draw lines over the same steps, with the lowest and the highest value beside them."""
-    values = [y for points in lines.values() for _, y in points if math.isfinite(y)] or [0.0]
+    values = [y for points in lines.values() for _, y in points if math.isfinite(y)]
     low, high = min(values), max(values)
     if "learning rate" in lines:
         low = 0.0

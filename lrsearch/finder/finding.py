@@ -9,11 +9,14 @@ import numpy as np
 
 from lrsearch.errors import TaskError
 from lrsearch.finder.range_test import RangeTest, range_test
-from lrsearch.finder.rules import RULES, edge, smooth, steepest
+from lrsearch.finder.rules import RULES, LossCurve, edge, smooth, steepest
 from lrsearch.tasks import Supervised
 
 SEEDS = 3
 """How many range tests there are: one alone depends on its first batches."""
+
+LEAST_FALL = 1e-3
+"""A loss that nowhere falls by this share of the first has learned nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def find_lr(task: Supervised, *, seed: int = 0, device: str = "cpu", seeds: int 
     """
     tests = tuple(range_test(task, seed=seed + index, device=device) for index in range(seeds))
     curves = [smooth(test.lrs, test.losses) for test in tests]
-    if not any(curve.losses[0] - curve.losses[curve.minimum] > 0 for curve in curves):
+    if not any(_falls(curve) for curve in curves):
         raise TaskError(
             "the loss falls at no rate of the range test: the network does not learn from this "
             "data; check the loss and the data before the rate"
@@ -73,6 +76,11 @@ def find_lr(task: Supervised, *, seed: int = 0, device: str = "cpu", seeds: int 
     low = 10 ** float(np.median([steepest(curve) for curve in curves]) - 1)
     high = 10 ** float(np.median([edge(curve) for curve in curves]))
     return Finding(tests, picks, (low, high), tuple(_notes(task, tests)))
+
+
+def _falls(curve: LossCurve) -> bool:
+    first = float(curve.losses[0])
+    return first - float(curve.losses.min()) > LEAST_FALL * abs(first)
 
 
 def _notes(task: Supervised, tests: tuple[RangeTest, ...]) -> list[str]:

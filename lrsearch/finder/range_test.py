@@ -19,8 +19,8 @@ from lrsearch.tasks.training import Training
 
 LOWEST, HIGHEST = 1e-7, 100.0
 """The rates between which the test runs."""
-UPDATES_PER_DECADE = 50
-BLOW_UP = 4.0
+UPDATES_PER_DECADE = 100
+BLOW_UP = 2.0
 """The test ends where the smoothed loss passes this multiple of its best."""
 _MEMORY = 0.95
 
@@ -51,7 +51,7 @@ class _Growth:
 
 
 def range_test(task: Supervised, *, seed: int, device: str) -> RangeTest:
-    """Train from 1e-7 up, the rate growing 50 updates a decade, until the loss blows up.
+    """Train from 1e-7 up, the rate growing tenfold in 100 updates, until the loss blows up.
 
     Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The network,
     the optimizer and torch's generators are afterwards as they were, also if it fails.

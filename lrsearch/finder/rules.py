@@ -89,13 +89,11 @@ def slide(curve: LossCurve) -> float:
 
 
 def edge(curve: LossCurve) -> float:
-    """Return where divergence begins: half-way back up from the lowest loss to the first.
+    """Return where divergence begins: beyond the lowest loss, where all that was gained is lost.
 
-    The last rate tested, if the loss never came back so far.
+    The last rate tested, if the loss never came back to the first.
     """
-    after = curve.losses[curve.minimum :]
-    half = (curve.losses[0] + curve.losses[curve.minimum]) / 2
-    beyond = np.flatnonzero(after > half)
+    beyond = np.flatnonzero(curve.losses[curve.minimum :] >= curve.losses[0])
     last = curve.minimum + int(beyond[0]) if len(beyond) else len(curve.losses) - 1
     return float(curve.log_lrs[last])
 
