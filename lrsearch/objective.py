@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from lrsearch.checkpoints import Checkpoints
 from lrsearch.errors import StorageError, TaskError, nearest
 from lrsearch.schedules import Schedule
-from lrsearch.storage import EpochMetrics, Lease, record_metrics
+from lrsearch.storage import EpochMetrics, Lease, read_metrics, record_metrics
 from lrsearch.study import Study
 from lrsearch.tasks import Progress, Task, load_task
 
@@ -54,6 +54,7 @@ class Objective:
             schedule = self._schedule(trial, task)
             state = self._train(trial, lease, task, schedule)
             value = self._last_value(lease) if state == TrialState.COMPLETE else None
+            self._keep_stability(trial)
             self.study.optuna.tell(lease.number, value, state)
         self.checkpoints.remove(lease.number)
 
@@ -152,6 +153,16 @@ class Objective:
         step, lr = _place(task, schedule, progress)
         row = EpochMetrics(lease.number, 0, progress.epoch, step, lr, progress.metrics)
         record_metrics(self.study.storage, self.study.study_id, self.worker_id, row)
+
+    def _keep_stability(self, trial: optuna.Trial) -> None:
+        """Keep the trial's largest gradient norm and loss jump, where its task measures them."""
+        rows = read_metrics(self.study.storage, self.study.study_id, trial.number)
+        measured = [row.metrics for row in rows if "loss_jump" in row.metrics]
+        if measured:
+            worst = max(measured, key=lambda metrics: metrics["loss_jump"])
+            kept = {name: worst[name] for name in ("loss_jump", "loss_jump_step")}
+            kept["grad_norm"] = max(metrics["grad_norm"] for metrics in measured)
+            trial.set_user_attr("stability", kept)
 
     def _mark_diverged(
         self, trial: optuna.Trial, task: Task, schedule: Schedule, progress: Progress

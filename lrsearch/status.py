@@ -12,7 +12,7 @@ from lrsearch.errors import StudyError
 from lrsearch.storage import masked, read_metrics
 from lrsearch.storage.leases import now
 from lrsearch.storage.tables import leases, workers
-from lrsearch.study import Study
+from lrsearch.study import Study, recovered
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a study stands. A diverged trial counts under `pruned` too."""
+    """Where a study stands. A diverged trial counts under `pruned` too.
+
+    `recovered` are the trials whose loss jumped up between two batches and came down again.
+    """
 
     study: str
     storage: str
@@ -59,6 +62,7 @@ class Status:
     running: int
     waiting: int
     best: Best | None
+    recovered: list[int]
     workers: list[WorkerStatus]
 
     @property
@@ -96,6 +100,7 @@ def read_status(study: Study) -> Status:
         running=running,
         waiting=max(0, target - finished - running),
         best=best,
+        recovered=[trial.number for trial in trials if recovered(trial)],
         workers=_read_workers(study, {trial._trial_id: trial for trial in trials}),
     )
 

@@ -26,6 +26,8 @@ from lrsearch.storage.tables import forget, studies
 from lrsearch.tasks import Task
 
 SPEC = "lrsearch:spec"
+UNSTABLE_JUMP = 0.5
+"""A loss that rises by this share of the run's first loss between two batches is unstable."""
 
 
 class Study:
@@ -33,7 +35,7 @@ class Study:
 
     Of a trial these user attributes are ours: `schedule` (JSON form) and `total_steps` of its full
     run; `given`, where the schedule was given and not searched; `diverged` ({epoch, step, lr});
-    `error`, the message of what it failed by.
+    `error`, the message of what it failed by; `stability` ({grad_norm, loss_jump, loss_jump_step}).
     """
 
     def __init__(self, storage: Storage, study: optuna.Study, spec: StudySpec, files: Path) -> None:
@@ -293,3 +295,9 @@ def open_study(storage: Storage, name: str | None = None) -> Study:
 def schedule_of(trial: FrozenTrial) -> Schedule:
     """Return the schedule that a trial trained."""
     return Schedule.from_dict(trial.user_attrs["schedule"])
+
+
+def recovered(trial: FrozenTrial) -> bool:
+    """Return whether a trial was unstable but did not diverge; evaluations each epoch miss that."""
+    jump = trial.user_attrs.get("stability", {}).get("loss_jump", 0.0)
+    return jump > UNSTABLE_JUMP and "diverged" not in trial.user_attrs

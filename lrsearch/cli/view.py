@@ -116,6 +116,9 @@ def _panel(status: Status, metric: str, left: str) -> RenderableType:
     if status.best:
         parts.append(Text(f"best {metric} {_best(status.best)}", style="bold"))
         parts.append(Text(sparkline(status.best.schedule), style="cyan"))
+    if status.recovered:
+        shown = ", ".join(map(str, status.recovered[:10])) + (" …" if status.recovered[10:] else "")
+        parts.append(Text(f"unstable but recovered: trials {shown}", style="dim"))
     if status.workers:
         parts.append(Padding(_workers(status), (1, 0, 0, 0)))
     return Group(*parts)

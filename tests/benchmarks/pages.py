@@ -131,13 +131,15 @@ def beside(folder: Path) -> None:
         )  # fmt: skip
         polls: list[float] = []
         if watched:
-            time.sleep(3)
+            status = [*command, "status"]
+            while subprocess.run(status, env=environment, capture_output=True).returncode:
+                time.sleep(0.5)
             server = subprocess.Popen(
                 [*command, "dashboard", "--port", "8199"],
                 cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             threading.Thread(target=look, args=(polls, workers), daemon=True).start()
-        status = workers.wait()
+        returned = workers.wait()
         seconds = time.perf_counter() - begun
         if watched:
             server.terminate()
@@ -145,8 +147,8 @@ def beside(folder: Path) -> None:
         logs = "".join(p.read_text() for p in folder.glob(f"{Path(url).name}.files/*/logs/*"))
         errors = sum("Error" in line or "locked" in line for line in logs.splitlines())
         print(
-            f"dashboard {watched!s:5}  {seconds:6.1f} s  status {status}  errors in logs {errors}  "
-            f"polls {len(polls)}",
+            f"dashboard {watched!s:5}  {seconds:6.1f} s  status {returned}  "
+            f"errors in logs {errors}  polls {len(polls)}",
             flush=True,
         )
 

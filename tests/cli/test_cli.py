@@ -84,7 +84,7 @@ def test_from_a_study_file_to_the_best_schedule(tmp_path, small_data):
     assert status["complete"] + status["pruned"] == 6
     assert list(status) == [
         "study", "storage", "target", "complete", "pruned", "diverged", "failed", "running",
-        "waiting", "best", "workers",
+        "waiting", "best", "recovered", "workers",
     ]  # fmt: skip
     assert list(status["best"]) == ["trial", "value", "params", "schedule"]
     lrsearch("export", "-o", "best.json")

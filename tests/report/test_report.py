@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from figures.synthetic import synthetic_study
 
-from lrsearch import LrsearchError, StudySpec, open_storage, open_study
+from lrsearch import LrsearchError, StudySpec, cli, open_storage, open_study
 from lrsearch.figures import FIGURES, pictures
 from lrsearch.report import FORMATS, make_report
 from lrsearch.study import Study
@@ -170,3 +170,26 @@ def test_a_report_loads_no_torch(finished_study, tmp_path):
     page = (tmp_path / "r.html").read_text()
     assert f"trial {best.number}" in Elements(page).text
     assert json.dumps("val_accuracy") in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "htlm", "-o", "r.html"], "--format is 'htlm'; did you mean 'html'?"),
+        (["-o", "/nowhere/r.html"], "cannot write /nowhere/r.html"),
+        (["--format", "md", "-o", "/nowhere/r.md"], "cannot write /nowhere/r.md"),
+        (["--study", "smal", "-o", "r.html"], "no study 'smal'; its studies: small"),
+    ],
+    ids=" ".join,
+)
+def test_a_report_that_cannot_be_ends_in_one_message(
+    finished_study, tmp_path, monkeypatch, capsys, arguments, said
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRSEARCH_STORAGE", finished_study)
+    monkeypatch.setattr(sys, "argv", ["lrsearch", "report", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

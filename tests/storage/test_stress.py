@@ -1,7 +1,6 @@
 """Many processes on one storage at once, also while a dashboard looks on and edits."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -65,8 +64,9 @@ def dashboard(url: str) -> Iterator[list[int]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "lrsearch", "dashboard", "--port", str(port)]
-    environment = {**os.environ, "LRSEARCH_STORAGE": url}
+    serve = f"run_server(open_storage({url!r}), '127.0.0.1', {port})"
+    imports = "from optuna_dashboard import run_server; from lrsearch import open_storage"
+    command = [sys.executable, "-c", f"{imports}; {serve}"]
     root = f"http://127.0.0.1:{port}/api/studies"
     seen: list[int] = []
     done = threading.Event()
@@ -84,7 +84,7 @@ def dashboard(url: str) -> Iterator[list[int]]:
                 assert answer.status == 204
 
     with (
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL) as server,
         ThreadPoolExecutor() as pool,
     ):
         while server.poll() is None and not _listens(port):

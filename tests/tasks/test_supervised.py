@@ -105,12 +105,13 @@ def used():
 # What a run computes
 
 
-def test_a_run_is_the_plain_loop_over_its_batches():
+@pytest.mark.parametrize("clip_norm", [None, 0.3])
+def test_a_run_is_the_plain_loop_over_its_batches(clip_norm):
     recorder = Recorder(mlp)
     # More than evaluation takes at once: its metrics are means over examples, not over batches.
     data = vectors(validation=1030)
     schedule = Schedule(OneCycle(), 0.3)
-    progress = list(run(supervised(recorder, lambda: data), schedule))
+    progress = list(run(supervised(recorder, lambda: data, clip_norm=clip_norm), schedule))
 
     network, losses, norms = recorder.first, [], []
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9)
@@ -122,6 +123,8 @@ def test_a_run_is_the_plain_loop_over_its_batches():
         loss.backward()
         gradient = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
         norms.append(gradient.norm().item())
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
         losses.append(loss.item())
         if len(losses) % STEPS == 0:
@@ -144,6 +147,7 @@ def test_a_run_is_the_plain_loop_over_its_batches():
                 rel=1e-4,
             )
     assert len(losses) == EPOCHS * STEPS == progress[-1].step
+    assert min(norms) < 0.3 < max(norms)  # clipping has something to cut, and something to leave
     assert progress[-1].metrics["val_loss"] < 0.5 * progress[0].metrics["val_loss"]
 
 
@@ -296,6 +300,27 @@ def test_by_epoch_a_run_of_any_length_has_as_many_rates_as_the_full_run_has_epoc
         assert parts == [epoch for epoch in range(EPOCHS) for _ in range(STEPS)]
 
 
+def test_an_optimizer_of_ones_own_keeps_the_ratio_of_its_groups():
+    made = []
+
+    def optimizer(network):
+        slow = {"params": network[2].parameters(), "lr": 0.2}
+        made.append(torch.optim.SGD([{"params": network[0].parameters()}, slow], lr=2.0))
+        return made[-1]
+
+    task = supervised(optimizer=optimizer)
+    schedule = Schedule(Linear(), 0.1)
+    whole, states = [], []
+    for progress in run(task, schedule):
+        fast, slow = (group["lr"] for group in made[-1].param_groups)
+        assert fast == pytest.approx(schedule.lr(progress.step, EPOCHS * STEPS))  # the coming one
+        assert slow == pytest.approx(fast / 10)
+        whole.append(numbers(progress))
+        states.append(copy.deepcopy(progress.capture()))
+    assert [numbers(p) for p in run(task, schedule, state=states[1])] == whole[2:]
+    assert task.base_lr is None  # nobody knows its usual rates
+
+
 @pytest.mark.parametrize("lr_every", ["update", "epoch"])
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, EPOCHS, 8, 12])
 def test_plateau_hears_as_many_evaluations_as_the_full_run_has_epochs(epochs, lr_every, used):
@@ -372,6 +397,8 @@ def test_a_validation_loss_that_is_not_finite_ends_a_run_too():
         ({"epochs": 0}, "task.epochs must be a whole number from 1, but got 0"),
         ({"epochs": True}, "but got True"),
         ({"batch_size": 2.5}, "task.batch_size must be a whole number from 1, but got 2.5"),
+        ({"clip_norm": 0}, "task.clip_norm must be a positive number, but got 0"),
+        ({"clip_norm": math.inf}, "but got inf"),
         ({"lr_every": "step"}, '"update" or "epoch", but got \'step\''),
         ({"optimizer": "adamm"}, "did you mean 'adam'?"),
         ({"optimizer": {"name": "adam", "lr": 1}}, "has no option 'lr'"),

@@ -104,6 +104,10 @@ class Place:
             time.sleep(0.02)
         return found
 
+    def wait_for_death(self, *pids: int) -> None:
+        """Wait until these processes are no more."""
+        self.wait_for(lambda: not any(map(lives, pids)), "the end of processes")
+
     def hold(self) -> None:
         """Make tasks wait after their second epoch."""
         (self.folder / "hold").touch()

@@ -45,7 +45,7 @@ def test_a_study_ends_as_if_nobody_had_killed_or_frozen_its_workers(
     for kill in range(KILLS):
         victim = chance.choice(place.wait_for(lambda: who_trained(study), "a worker that trains"))
         os.kill(victim, signal.SIGKILL)
-        place.wait_for(lambda: not lives(victim), "its end")
+        place.wait_for_death(victim)
         if kill in (3, 12, 21):
             joined.append(place.start("work"))
         if kill in (6, 16, 26):

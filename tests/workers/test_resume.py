@@ -188,7 +188,7 @@ def test_a_launcher_that_dies_leaves_no_worker_behind(place):
     launcher = place.start("launch", "study.toml", "--workers", "2")
     workers = {place.wait_until_held(), place.wait_until_held()}
     launcher.kill()
-    place.wait_for(lambda: not any(map(lives, workers)), "the end of the workers")
+    place.wait_for_death(*workers)
     assert {join(study).claim().number, join(study).claim().number} == {0, 1}
 
 
@@ -203,7 +203,7 @@ def test_a_second_sigint_ends_at_once(place, command):
     place.wait_for(lambda: worker in place.pids_of("interrupted"), "the first signal's arrival")
     process.send_signal(signal.SIGINT)
     assert place.end(process) == 130
-    place.wait_for(lambda: not lives(worker), "the end of the worker")
+    place.wait_for_death(worker)
 
 
 # --- frozen -------------------------------------------------------------------------------------
