@@ -177,5 +177,6 @@ def _place(task: Task, schedule: Schedule, progress: Progress) -> tuple[int, flo
     """Return the step and the rate of a progress, where the task leaves them out its own."""
     total_steps = task.epochs * task.steps_per_epoch
     step = progress.epoch * task.steps_per_epoch if progress.step is None else progress.step
-    lr = schedule.lr(max(0, step - 1), total_steps) if progress.lr is None else progress.lr
+    last = step if progress.diverged else max(0, step - 1)
+    lr = schedule.lr(last, total_steps) if progress.lr is None else progress.lr
     return step, lr

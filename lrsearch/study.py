@@ -26,6 +26,9 @@ from lrsearch.storage.tables import forget, studies
 from lrsearch.tasks import Task
 
 SPEC = "lrsearch:spec"
+"""The study attribute that holds the spec."""
+DATA = "lrsearch:data"
+"""The study attribute that holds the checksum of the data, where the task gives one."""
 UNSTABLE_JUMP = 0.5
 """A loss that rises by this share of the run's first loss between two batches is unstable."""
 
@@ -231,6 +234,8 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.study.metric])
     study.set_user_attr(SPEC, spec.to_dict())
+    if checksum := getattr(task, "data_checksum", None):
+        study.set_user_attr(DATA, checksum)
     with storage.engine.begin() as connection:
         connection.execute(
             insert(studies).values(

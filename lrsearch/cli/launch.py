@@ -81,13 +81,17 @@ def resume(
 
 def _run(study: Study, url: str, places: list[Slot], trials: int | None) -> None:
     from lrsearch.cli.view import LiveView, print_result
+    from lrsearch.dashboard import refresh
+    from lrsearch.figures import read_layout
     from lrsearch.launch import run_workers
 
+    read_layout()  # one that cannot be used is refused before anything is trained
     if trials is not None:
         study.set_target(trials)
     study.set_stopping(False)
     with LiveView(study) as view:
         ended = run_workers(study, url, places, view.show)
+    refresh(study)
     if not ended:
         typer.echo("interrupted; the trials in hand are kept: `lrsearch resume` goes on", err=True)
         raise typer.Exit(130)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from choreographer.errors import ChromeNotFoundError
 from plotly.graph_objects import Figure
 from plotly.io import to_html
 
 from lrsearch.errors import LrsearchError
+from lrsearch.figures.pictures import write_pictures
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -48,8 +48,7 @@ def write_figures(path: Path, title: str, lines: list[str], figures: list[Figure
     """
     try:
         if path.suffix == ".png":
-            figures[0].update_layout(paper_bgcolor="white")
-            figures[0].write_image(path, width=1000, height=560, scale=1.5)
+            write_pictures(figures[:1], [path])
             return
         drawn = [
             to_html(figure, include_plotlyjs=index == 0, full_html=False, default_height="460px")
@@ -58,10 +57,5 @@ def write_figures(path: Path, title: str, lines: list[str], figures: list[Figure
         text = "\n".join(f"<p>{escape(line)}</p>" for line in lines)
         page = _PAGE.format(title=escape(title), text=text, figures="\n".join(drawn))
         path.write_text(page, encoding="utf-8")
-    except ChromeNotFoundError:
-        raise LrsearchError(
-            "a picture needs Chrome or Chromium, and none was found; install one, name it in "
-            "BROWSER_PATH, or write FILE.html"
-        ) from None
     except OSError as error:
         raise LrsearchError(f"cannot write {path}: {error.strerror}") from None

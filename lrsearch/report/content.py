@@ -13,12 +13,10 @@ from plotly.graph_objects import Figure
 
 from lrsearch.figures import StudyData, read_data, read_layout
 from lrsearch.storage import masked
-from lrsearch.study import Study
+from lrsearch.study import DATA, Study
 from lrsearch.summary import Table, best_schedules, commands, spec_toml, spent
 
 _PACKAGES = ("lrsearch", "torch", "torchvision", "optuna", "numpy", "plotly")
-_DATA = "lrsearch:data"
-"""The study's attribute with the checksum of its data, where its task has given one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _origin(study: Study, url: str) -> list[tuple[str, str]]:
     return [
         ("written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
         ("storage", url),
-        ("data", study.optuna.user_attrs.get(_DATA, "the task gives no checksum of its data")),
+        ("data", study.optuna.user_attrs.get(DATA, "the task gives no checksum of its data")),
         ("versions here", ", ".join([*found, f"Python {platform.python_version()}"])),
         ("machine here", platform.platform()),
     ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Literal
 
 from torch import nn
@@ -158,6 +159,14 @@ class Supervised:
         if callable(self.optimizer):
             return "custom"
         return self.optimizer if isinstance(self.optimizer, str) else str(self.optimizer["name"])
+
+    @property
+    def data_checksum(self) -> str:
+        """The SHA-256 of the training and validation data, as they are in memory."""
+        digest = sha256()
+        for tensor in (*self._data.train, *self._data.validation):
+            digest.update(tensor.cpu().numpy().tobytes())
+        return f"sha256:{digest.hexdigest()}"
 
     def validation_loss(self, training: Training) -> float:
         """Return the loss over the validation data."""

@@ -49,8 +49,9 @@ class Progress:
 class Task(Protocol):
     """What a study trains.
 
-    A task may also have `metric_names` (then a study's metric is checked before any training) and
-    `base_lr`, the domain that is searched where a study names none.
+    A task may also have `metric_names` (then a study's metric is checked before any training),
+    `base_lr`, the domain that is searched where a study names none, and `data_checksum`, a text
+    that is kept with the study.
     """
 
     epochs: int

@@ -1,11 +1,12 @@
 """Does the finder's domain hold the best rate? How far do the rules stray on a known curve?
 
     python tests/benchmarks/finder.py sweep [--optimizers momentum adam] [--epochs 2] [--seeds 3]
-    python tests/benchmarks/finder.py synthetic [--draws 200]
+    python tests/benchmarks/finder.py synthetic [--draws 200] [--noise 0.1]
 
-`sweep` trains LeNet on FashionMNIST at twelve constant rates, each with every seed, and compares the
-best with what `find_lr` suggests. `synthetic` draws noisy copies of a loss curve whose steepest point
-is known, and compares the rules here with those of other libraries, restated from their descriptions.
+`sweep` trains LeNet on FashionMNIST at twelve constant rates, each with every seed, and compares
+the best with what `find_lr` suggests. `synthetic` draws noisy copies of a loss curve whose steepest
+point is known, and compares the rules with those of other libraries, restated from their
+descriptions.
 """
 
 import argparse
@@ -52,7 +53,7 @@ CENTER = -2.07
 
 
 def synthetic_curve(rng: np.random.Generator, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """A loss that falls along a sigmoid around CENTER, then blows up; ends at four times its best."""
+    """A loss that falls along a sigmoid around CENTER and blows up; it ends at 4 times its best."""
     log_lrs = np.arange(-7, 1, 0.02)
     falling = 2.3 - 1.6 / (1 + np.exp(-(log_lrs - CENTER) / 0.22))
     clean = falling + 0.05 * np.exp((log_lrs + 0.6) / 0.16)

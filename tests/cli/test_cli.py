@@ -125,8 +125,13 @@ def test_the_storage_may_come_from_the_environment(run, finished_study, monkeypa
     assert json.loads(run("export", "--trial", "0")[1])["trial"] == 0
 
 
-@pytest.mark.parametrize("command", ["launch", "resume", "work", "status", "stop", "export",
-                                     "schedules", "dashboard"])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("find-lr", "diagnose", "launch", "resume", "work", "status", "stop"),
+        *("export", "report", "schedules", "dashboard"),
+    ],
+)
 def test_help_names_every_option(run, command):
     status, out, _ = run(command, "--help")
     assert status == 0

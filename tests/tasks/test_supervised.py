@@ -105,7 +105,7 @@ def used():
 # What a run computes
 
 
-@pytest.mark.parametrize("clip_norm", [None, 0.3])
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
 def test_a_run_is_the_plain_loop_over_its_batches(clip_norm):
     recorder = Recorder(mlp)
     # More than evaluation takes at once: its metrics are means over examples, not over batches.
@@ -147,7 +147,7 @@ def test_a_run_is_the_plain_loop_over_its_batches(clip_norm):
                 rel=1e-4,
             )
     assert len(losses) == EPOCHS * STEPS == progress[-1].step
-    assert min(norms) < 0.3 < max(norms)  # clipping has something to cut, and something to leave
+    assert min(norms) < 0.5 < max(norms)  # clipping has something to cut, and something to leave
     assert progress[-1].metrics["val_loss"] < 0.5 * progress[0].metrics["val_loss"]
 
 

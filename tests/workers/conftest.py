@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from place import Place
+
+pytest.register_assert_rewrite("place")
+
+from place import Place  # noqa: E402 (its assertions speak only if rewritten before)
 
 
 @pytest.fixture

@@ -177,9 +177,10 @@ def check_curves(study: Study) -> None:
             schedule_of(trial), epochs=task.epochs, seed=study.spec.study.seed, device="cpu"
         )
         for row, progress in zip(found, run, strict=False):
-            expected = (progress.epoch, progress.step, progress.lr, progress.metrics)
+            metrics = {name: float(value) for name, value in progress.metrics.items()}
+            expected = (progress.epoch, progress.step, progress.lr, metrics)
             found_here = (row.epoch, row.step, row.lr, row.metrics)
-            assert repr(found_here) == repr(expected), f"trial {trial.number}"  # NaN is NaN
+            assert repr(found_here) == repr(expected)  # NaN is NaN
         if "diverged" not in trial.user_attrs:
             values = {row.epoch: row.metrics[study.spec.study.metric] for row in found}
             assert trial.intermediate_values == values, f"trial {trial.number}"
