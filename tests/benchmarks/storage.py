@@ -39,6 +39,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, make_url, text
 
+from lrsearch.schedules import Schedule, families
 from lrsearch.spec import StudySpec
 from lrsearch.status import read_status
 from lrsearch.storage import EpochMetrics, Lease, Nothing, Worker, open_storage, record_metrics
@@ -169,7 +170,7 @@ class Ours:
             trial = self.study.trial(lease.trial_id, lease.number)
             value = _suggest(trial)
             trial.set_user_attr("total_steps", 100 * self.load.reports)
-            trial.set_user_attr("schedule", {"shape": {"family": "cosine"}, "base_lr": value})
+            trial.set_user_attr("schedule", Schedule(families["cosine"](), value).to_dict())
             for epoch in range(1, self.load.reports + 1):
                 row = EpochMetrics(lease.number, 0, epoch, epoch, value, METRICS)
                 with self.record.report():
