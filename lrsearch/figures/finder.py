@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
-from lrsearch.figures.style import FAINT, INK, figure
+from lrsearch.figures.style import FAINT, figure
 from lrsearch.finder import Finding
 from lrsearch.finder.rules import smooth
 
@@ -18,7 +18,7 @@ def range_tests(found: Finding) -> Figure:
     """Draw every test's loss over its rate, smoothed, with the picks and the suggested domain."""
     low, high = found.suggested
     drawn = figure(
-        f"Learning-rate range test: search base_lr from {low:.2g} to {high:.2g}",
+        f"Learning-rate range test: search base_lr from {low:.2g} to {high:.2g} (shaded)",
         xaxis={"type": "log", "title": "learning rate", "exponentformat": "power"},
         yaxis={"title": "training loss"},
         legend={"orientation": "h", "y": -0.22},
@@ -56,9 +56,6 @@ def range_tests(found: Finding) -> Figure:
                 hovertemplate=f"{name}: %{{x:.3g}}<extra></extra>",
             )
         )  # fmt: skip
-    drawn.add_vrect(
-        x0=low, x1=high, fillcolor=_BLUE, opacity=0.1, line_width=0, layer="below",
-        annotation_text="suggested", annotation_position="top left", annotation_font_color=INK,
-    )  # fmt: skip
+    drawn.add_vrect(x0=low, x1=high, fillcolor=_BLUE, opacity=0.1, line_width=0, layer="below")
     drawn.update_yaxes(range=[0, highest])
     return drawn

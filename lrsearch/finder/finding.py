@@ -15,8 +15,6 @@ from lrsearch.tasks import Supervised
 SEEDS = 3
 """How many range tests there are: one alone depends on its first batches."""
 
-MARGIN = 0.5
-"""Decades that the suggested domain goes beyond the edge of divergence."""
 LEAST_FALL = 1e-3
 """A loss that nowhere falls by this share of the first has learned nothing."""
 
@@ -35,9 +33,7 @@ class Finding:
     """What the finder found.
 
     `suggested` is the domain of `base_lr` to search: from a tenth of the steepest rate to the edge
-    of divergence and half a decade beyond, by the medians over the seeds. The margin is there
-    because a schedule that only touches its peak bears more than a test that climbs for good.
-    `notes` say what a reader should know.
+    of divergence, by the medians over the seeds. `notes` say what a reader should know.
     """
 
     tests: tuple[RangeTest, ...]
@@ -78,7 +74,7 @@ def find_lr(task: Supervised, *, seed: int = 0, device: str = "cpu", seeds: int 
         rates = 10 ** np.array([rule(curve) for curve in curves])
         picks[name] = Pick(float(np.median(rates)), float(rates.min()), float(rates.max()))
     low = 10 ** float(np.median([steepest(curve) for curve in curves]) - 1)
-    high = 10 ** float(np.median([edge(curve) for curve in curves]) + MARGIN)
+    high = 10 ** float(np.median([edge(curve) for curve in curves]))
     return Finding(tests, picks, (low, high), tuple(_notes(task, tests)))
 
 

@@ -89,11 +89,12 @@ def slide(curve: LossCurve) -> float:
 
 
 def edge(curve: LossCurve) -> float:
-    """Return where divergence begins: beyond the lowest loss, where all that was gained is lost.
+    """Return where divergence begins: beyond the lowest loss, where half of the gain is lost again.
 
-    The last rate tested, if the loss never came back to the first.
+    The last rate tested, if the loss never rose so far.
     """
-    beyond = np.flatnonzero(curve.losses[curve.minimum :] >= curve.losses[0])
+    half = (float(curve.losses[0]) + float(curve.losses[curve.minimum])) / 2
+    beyond = np.flatnonzero(curve.losses[curve.minimum :] >= half)
     last = curve.minimum + int(beyond[0]) if len(beyond) else len(curve.losses) - 1
     return float(curve.log_lrs[last])
 

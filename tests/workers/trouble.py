@@ -26,7 +26,14 @@ class Fake:
         for epoch in range((state or {"epoch": 0})["epoch"] + 1, epochs + 1):
             self.before(epoch)
             score = -abs(math.log10(schedule.base_lr / 0.1)) - 1 / epoch
-            yield Progress(epoch, {"score": score}, capture=lambda epoch=epoch: {"epoch": epoch})
+            step = epoch * self.steps_per_epoch
+            yield Progress(
+                epoch,
+                {"score": score},
+                step=step,
+                lr=schedule.lr(step - 1, epochs * self.steps_per_epoch),
+                capture=lambda epoch=epoch: {"epoch": epoch},
+            )
             wait_while_held(epoch)
 
     def before(self, epoch):
