@@ -84,7 +84,7 @@ def slide(curve: LossCurve) -> float:
     rule, in fastai as `slide`, which compares the slopes at the ends of a sliding interval.
     """
     before = curve.slopes[: curve.minimum + 1]
-    clear = np.flatnonzero(before <= before.min() / 2)
+    clear = np.flatnonzero(before <= max(before.min(), before.min() / 2))
     return float(curve.log_lrs[clear[-1]])
 
 

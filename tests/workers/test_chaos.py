@@ -28,13 +28,17 @@ def who_trained(study):
         return [pid for pid in connection.execute(query).scalars() if lives(pid)]
 
 
-def freeze(study, pid):
-    """Stop a worker until its trial is another's; not for ever, since it may hold a lock."""
+def freeze(place, study, pid):
+    """Stop a worker until its trial is another's, then wait until it has got a new one.
+
+    It is not stopped for ever, since it may hold a lock that all others wait for.
+    """
     os.kill(pid, signal.SIGSTOP)
     patience = time.monotonic() + 5 * LEASE
     while holds_a_trial(study, pid) and time.monotonic() < patience:
         time.sleep(0.1)
     os.kill(pid, signal.SIGCONT)
+    place.wait_for(lambda: holds_a_trial(study, pid) or not lives(pid), "what it does now")
 
 
 def holds_a_trial(study, pid):
@@ -68,7 +72,9 @@ def test_a_study_ends_as_if_nobody_had_killed_or_frozen_its_workers(
         if kill in (3, 12, 21):
             joined.append(place.start("work"))
         if kill in (6, 16, 26):
-            freeze(study, chance.choice(place.wait_for(lambda: who_trained(study), "another")))
+            freeze(
+                place, study, chance.choice(place.wait_for(lambda: who_trained(study), "another"))
+            )
         if kill == 9:
             launcher.kill()
             launcher = place.start("resume", "--workers", "4")
@@ -82,4 +88,3 @@ def test_a_study_ends_as_if_nobody_had_killed_or_frozen_its_workers(
     check_curves(study)
     for sign in ("ERROR", "Traceback", "locked"):
         assert sign not in place.logs()
-    print(place.logs())
