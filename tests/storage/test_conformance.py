@@ -243,12 +243,14 @@ WRITES = {
     "report": lambda study, trial, lease: trial.report(0.9, 2),
     "user attribute": lambda study, trial, lease: trial.set_user_attr("schedule", "mine"),
     "system attribute": lambda study, trial, lease: trial.set_constraint("diverged", 1.0),
-    "tell": lambda study, trial, lease: study.optuna.tell(lease.number, 0.9),
     "metrics": lambda study, trial, lease: record_metrics(
         study.storage,
         study.study_id,
         "slow",
         EpochMetrics(lease.number, 0, 1, 50, 0.1, {"score": 0.9}),
+    ),
+    "tell": lambda study, trial, lease: study.storage.set_trial_state_values(
+        lease.trial_id, TrialState.COMPLETE, [0.9]
     ),
 }
 

@@ -67,6 +67,7 @@ def test_a_full_disk_is_waited_for(small_disk, place):
     check_complete(study, trials=1)
 
 
+@pytest.mark.slow
 def test_where_only_checkpoints_find_the_disk_full_training_goes_on_without(
     small_disk, place, small_data, exact, monkeypatch
 ):
@@ -88,19 +89,20 @@ def test_where_only_checkpoints_find_the_disk_full_training_goes_on_without(
     check_complete(study, trials=1)
 
 
-@pytest.mark.parametrize("command", [("launch", "study.toml"), ("work",), ("status",)])
+@pytest.mark.parametrize("command", ["launch study.toml", "status"])
 def test_a_read_only_disk_is_named(small_disk, place, command):
     place.url = f"sqlite:///{small_disk}/study.db"
     study = place.create("trouble:Fake", trials=1)
     study.storage.engine.dispose()
     mount("-o", "remount,ro", str(small_disk))
-    process = place.start(*command)
+    process = place.start(*command.split())
     assert place.end(process) == 1
     assert "Read-only file system" in place.said(process)
     assert str(small_disk) in place.said(process)
     assert "Traceback" not in place.said(process)
 
 
+@pytest.mark.slow
 def test_a_database_that_vanishes_ends_the_launch_and_comes_back_whole(place):
     study = place.create("trouble:Fake", trials=2, workers={"lease": 1.0})
     place.hold()

@@ -132,6 +132,7 @@ def test_a_trial_is_suggested_the_same_wherever_its_worker_died(place):
     assert deaths >= len(expected) // 2
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_same_study_also_when_killed_and_launched_again(place):
     study = place.create("trouble:Fake", trials=14, workers={"lease": 1.0})
     place.hold()
@@ -163,6 +164,7 @@ def test_sigterm_hands_the_trial_back_at_once(place):
     assert join(study).claim().number == 0
 
 
+@pytest.mark.slow
 def test_stop_makes_all_workers_leave_and_resume_goes_on(place):
     study = place.create("trouble:Fake", trials=4)
     place.hold()
@@ -192,7 +194,7 @@ def test_a_launcher_that_dies_leaves_no_worker_behind(place):
     assert {join(study).claim().number, join(study).claim().number} == {0, 1}
 
 
-@pytest.mark.parametrize("command", ["launch", "work"])
+@pytest.mark.parametrize("command", [pytest.param("launch", marks=pytest.mark.slow), "work"])
 def test_a_second_sigint_ends_at_once(place, command):
     place.create("trouble:Stubborn", trials=1)
     process = place.start(
@@ -260,6 +262,7 @@ def test_want_of_memory_comes_with_advice(place, error):
         assert "lower task.batch_size" in trial.user_attrs["error"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_crashes_is_restarted_so_often_and_no_more(place):
     study = place.create("trouble:Crashes", trials=1, workers={"max_restarts": 1})
     launcher = place.start("launch", "study.toml", *ONE_WORKER)
