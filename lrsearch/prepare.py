@@ -41,9 +41,14 @@ def prepare(spec: StudySpec, device: str, *, base_lr_from_finder: bool) -> tuple
 def load_supervised(spec: StudySpec) -> Supervised:
     """Return the study's task, unclipped where that is left open, to train it update by update.
 
+    torch gets one CPU thread, as in every worker: the same numbers, and faster beside other work.
+
     Raises:
         TaskError: if it is no `Supervised` task.
     """
+    import torch
+
+    torch.set_num_threads(1)
     options = spec.task_options()
     if options.get("clip_norm") == P90:
         del options["clip_norm"]
