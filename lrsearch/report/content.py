@@ -13,7 +13,7 @@ from plotly.graph_objects import Figure
 
 from lrsearch.figures import StudyData, read_data, read_layout
 from lrsearch.storage import masked
-from lrsearch.study import DATA, Study
+from lrsearch.study import DATA, Study, recovered
 from lrsearch.summary import Table, best_schedules, commands, spec_toml, spent
 
 _PACKAGES = ("lrsearch", "torch", "torchvision", "optuna", "numpy", "plotly")
@@ -55,12 +55,14 @@ def make_report(study: Study) -> Report:
 
 
 def _lead(data: StudyData) -> str:
-    """Return the report in two sentences."""
+    """Return the report in a few sentences."""
     count = Counter(trial.outcome for trial in data.trials)
     ended = ", ".join(f"{n} {outcome}" for outcome, n in count.most_common()) or "none yet"
     epochs = sum(len(trial.epochs) for trial in data.trials)
     saved = sum(map(data.saved, data.trials))
     told = f"Trials: {ended}; {epochs} epochs trained, {saved} saved by pruning. "
+    if unstable := [str(trial.number) for trial in data.trials if recovered(trial.optuna)]:
+        told += f"Unstable but recovered: trials {', '.join(unstable)}. "
     if not data.ranked:
         return told + "No trial is complete, so there is no best schedule."
     best = data.ranked[0]

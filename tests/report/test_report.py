@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from figures.synthetic import synthetic_study
+from optuna.trial import create_trial
 
 from lrsearch import LrsearchError, StudySpec, cli, open_storage, open_study
 from lrsearch.figures import FIGURES, pictures
@@ -193,3 +194,12 @@ def test_a_report_that_cannot_be_ends_in_one_message(
     assert end.value.code == 1
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_was_unstable_but_recovered_is_named(tmp_path):
+    study = synthetic_study(f"sqlite:///{tmp_path}/study.db", 3, outcomes=["complete"])
+    assert "Unstable" not in make_report(study).lead
+    kept = {"loss_jump": 0.9, "loss_jump_step": 7, "grad_norm": 3.0}
+    attributes = study.optuna.trials[0].user_attrs | {"stability": kept}
+    study.optuna.add_trial(create_trial(value=0.5, user_attrs=attributes))
+    assert "Unstable but recovered: trials 3." in make_report(study).lead
