@@ -18,13 +18,13 @@ def losses_above(found: Diagnosis) -> Figure:
     drawn = figure(
         "Loss at the best rate and above it",
         xaxis={"title": "update"},
-        yaxis={"title": "training loss", "range": [0, 2.5 * found.best.first_loss]},
+        yaxis={"title": "training loss", "type": "log", "exponentformat": "power"},
     )
     for index, trace in enumerate(found.above):
-        _line(drawn, index, trace.losses, f"base_lr {trace.base_lr:.3g}")
+        name = f"base_lr {trace.base_lr:.3g}"
         if trace.instability is not None:
-            step = min(trace.instability[1], len(trace.losses) - 1)
-            _mark(drawn, step, min(trace.losses[step], 2.4 * found.best.first_loss), "unstable")
+            name += f", unstable at update {trace.instability[1]}"
+        _line(drawn, index, trace.losses, name)
     return drawn
 
 
@@ -38,27 +38,24 @@ def gradient_norms(found: Diagnosis) -> Figure:
     for index, trace in enumerate(found.above):
         finite = np.where(np.isfinite(trace.grad_norms), trace.grad_norms, np.nan)
         _line(drawn, index, finite, f"base_lr {trace.base_lr:.3g}")
-    drawn.add_hline(
-        y=found.clip_norm, line={"color": INK, "dash": "dash"},
-        annotation_text=f"90th percentile {found.clip_norm:.3g}", annotation_font_color=INK,
-    )  # fmt: skip
+    _level(drawn, found.clip_norm, f"90th percentile {found.clip_norm:.3g}", [0, found.best.steps])
     return drawn
 
 
 def gradient_histogram(found: Diagnosis) -> Figure:
     """Draw how often which gradient norm occurs at the best rate."""
-    counts, edges = np.histogram(found.best.grad_norms, bins=40)
+    exponents = np.log10(np.maximum(found.best.grad_norms, 1e-12))
+    counts, edges = np.histogram(exponents, bins=40)
     drawn = figure(
-        f"Gradient norms at the best rate {found.best.base_lr:.3g}",
-        xaxis={"title": "L2 norm of the whole gradient"},
+        f"Gradient norms at the best rate {found.best.base_lr:.3g}: "
+        f"the 90th percentile is {found.clip_norm:.3g}",
+        xaxis={"title": "L2 norm of the whole gradient", "type": "log", "exponentformat": "power"},
         yaxis={"title": "updates"},
         bargap=0.05,
     )
-    drawn.add_bar(x=(edges[:-1] + edges[1:]) / 2, y=counts, marker_color=_HUES[0])
-    drawn.add_vline(
-        x=found.clip_norm, line={"color": INK, "dash": "dash"},
-        annotation_text=f"90th percentile {found.clip_norm:.3g}", annotation_font_color=INK,
-    )  # fmt: skip
+    middles = 10 ** ((edges[:-1] + edges[1:]) / 2)
+    drawn.add_bar(x=middles, y=counts, width=np.diff(10**edges), marker_color=_HUES[0])
+    drawn.add_vline(x=found.clip_norm, line={"color": INK, "dash": "dash"})
     return drawn
 
 
@@ -107,10 +104,8 @@ def warmups(found: Diagnosis) -> Figure:
             )
         )  # fmt: skip
     if found.unstable is not None:
-        drawn.add_hline(
-            y=found.unstable.base_lr, line={"color": INK, "dash": "dash"},
-            annotation_text="unstable without", annotation_font_color=INK,
-        )  # fmt: skip
+        longest = max((trace.warmup_steps for trace in tried), default=1)
+        _level(drawn, found.unstable.base_lr, "unstable without", [0, longest])
     return drawn
 
 
@@ -130,7 +125,6 @@ def _line(drawn: Figure, index: int, values: np.ndarray, name: str) -> None:
     )  # fmt: skip
 
 
-def _mark(drawn: Figure, x: int, y: float, text: str) -> None:
-    drawn.add_annotation(
-        x=x, y=y, text=text, font={"color": ALARM}, arrowcolor=ALARM, ax=40, ay=-30
-    )
+def _level(drawn: Figure, y: float, name: str, ends: list[int]) -> None:
+    line = {"color": INK, "dash": "dash", "width": 1}
+    drawn.add_trace(Scatter(x=ends, y=[y, y], mode="lines", name=name, line=line))
