@@ -29,7 +29,7 @@ def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMe
     """Record an epoch that a worker trained, in place of what a run before it left there."""
     key = {"study_id": study_id, "trial": row.trial, "run": row.run, "epoch": row.epoch}
     values = row._asdict() | {"metrics": {k: _to_json(v) for k, v in row.metrics.items()}}
-    with storage.engine.begin() as connection:
+    with storage.writing() as connection:
         time = now(connection)
         same = connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
         connection.execute(insert(table).values(study_id=study_id, recorded=time, **values))

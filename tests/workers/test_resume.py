@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 from place import check_curves, lives, outcome, worker_pids
-from sqlalchemy import inspect, make_url, select, text
+from sqlalchemy import func, inspect, make_url, select, text
 
 from lrsearch.objective import Objective
 from lrsearch.storage import Nothing, Worker, read_metrics
@@ -38,6 +38,12 @@ def train(study, worker, epochs=None):
         return next(run, None)
 
     Objective(study, worker.worker_id, "cpu", advance)(worker.claim())
+
+
+def expires(study):
+    """Return when the last lease runs out."""
+    with study.storage.reading() as connection:
+        return connection.execute(select(func.max(ours.leases.c.expires))).scalar_one()
 
 
 def run_out(study):
@@ -152,11 +158,13 @@ def test_one_worker_gives_the_same_study_also_when_killed_and_launched_again(pla
 # --- asked to leave -----------------------------------------------------------------------------
 
 
-def test_sigterm_hands_the_trial_back_at_once(place):
-    study = place.create("trouble:Fake", trials=1)
+def test_a_worker_keeps_its_trial_through_a_long_epoch_until_sigterm_hands_it_back(place):
+    study = place.create("trouble:Fake", trials=1, workers={"lease": 1.0})
     place.hold()
     worker = place.start("work")
     place.wait_until_held()
+    begun = expires(study)
+    place.wait_for(lambda: expires(study) > begun + 2, "a lease that is renewed")
     assert join(study).claim() is Nothing.WAIT
     worker.terminate()
     assert place.end(worker) == 0

@@ -1,0 +1,43 @@
+"""What a database says, for people: short, and without passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import URL
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from lrsearch.errors import StorageError
+
+
+@contextmanager
+def storage_errors(url: str | URL) -> Iterator[None]:
+    """Turn what a database raises into a `StorageError` that shows no password."""
+    try:
+        yield
+    except ImportError as error:
+        raise StorageError(
+            f"storage {masked(url)} needs a driver: pip install 'lrsearch[postgres]' ({error})"
+        ) from error
+    except (SQLAlchemyError, StorageInternalError, OSError) as error:
+        reason = reason_of(error)
+        raise StorageError(f"storage {masked(url)} cannot be used: {reason}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the database itself said, without what SQLAlchemy and Optuna add to it."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return str(getattr(cause, "orig", None) or cause).strip()
+
+
+def masked(url: str | URL) -> str:
+    """Return the URL for people to read, its password hidden."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return "the given text" if "@" in str(url) else repr(url)
+    secrets = {key: "***" for key in parsed.query if "pass" in key.lower()}
+    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)

@@ -1,0 +1,117 @@
+"""SQLite for many processes: connections that take turns, on disks where its locks hold."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection
+
+from lrsearch.errors import StorageError
+from lrsearch.storage.messages import masked
+from lrsearch.storage.turns import Turn
+
+BUSY_TIMEOUT = 300.0
+"""Seconds that a writer waits for SQLite's own lock before it gives up."""
+
+_NETWORK_FILE_SYSTEMS = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "gpfs", "beegfs", "ceph"),
+    *("fuse.sshfs", "fuse.glusterfs"),
+}
+
+
+class TurnConnection(sqlite3.Connection):
+    """A connection whose writing transactions take turns with those of other processes."""
+
+    path: str
+    _turn: Turn | None = None
+
+    def take_turn(self) -> None:
+        """Wait for the turn to write, and keep it until the transaction ends."""
+        if hasattr(os, "pread"):  # not on Windows
+            with suppress(OSError):  # a folder that is not ours to write to
+                self._turn = Turn(f"{self.path}.turns")
+                self._turn.wait()
+
+    def commit(self) -> None:
+        """Commit, and end the turn."""
+        try:
+            super().commit()
+        finally:
+            self._end_turn()
+
+    def rollback(self) -> None:
+        """Roll back, and end the turn."""
+        try:
+            super().rollback()
+        finally:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            turn.end()
+
+
+def connect(path: str) -> TurnConnection:
+    """Connect to a file that is there (mode=rw): one that was deleted must not come back empty."""
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,  # transactions begin where `begin` says so, nowhere else
+        check_same_thread=False,
+        factory=TurnConnection,
+    )
+    connection.path = path
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")  # in WAL mode power loss corrupts nothing
+    return connection
+
+
+def begin(connection: Connection, *, reading: bool) -> None:
+    """Begin a transaction; one that writes waits for its turn and takes the write lock at once."""
+    path = connection.engine.url.database
+    if not os.path.exists(str(path)):  # noqa: PTH110 (every transaction pays for this)
+        raise StorageError(f"the database {path} was deleted or moved; put it back and resume")
+    if not reading:
+        cast("TurnConnection", connection.connection.driver_connection).take_turn()
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def check_path(url: URL, *, create: bool) -> Path:
+    """Return the path of the file that a URL names.
+
+    Raises:
+        StorageError: if it names none, there is none, or its locks would not hold where it lies.
+    """
+    if not url.database or url.database == ":memory:":
+        raise StorageError(
+            "sqlite:// without a file lives in one process; name a file, as in sqlite:///study.db"
+        )
+    path = Path(url.database)
+    if not path.parent.is_dir():
+        raise StorageError(f"storage {masked(url)}: there is no folder {path.parent}; create it")
+    if not create and not path.is_file():
+        raise StorageError(f"storage {masked(url)}: there is no file {path}; launch a study first")
+    kind = _file_system(path.parent.resolve())
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StorageError(
+            f"storage {masked(url)} lies on a network file system ({kind}), where SQLite's locks "
+            "do not hold; use a local disk, or postgresql+psycopg://… for several machines"
+        )
+    return path
+
+
+def _file_system(folder: Path) -> str:
+    """Return the type of the file system that holds `folder`; "" where the system does not say."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    mounts = {line.split()[1].replace("\\040", " "): line.split()[2] for line in lines}
+    return next((mounts[str(p)] for p in (folder, *folder.parents) if str(p) in mounts), "")
