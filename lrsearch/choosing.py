@@ -1,4 +1,4 @@
-"""How trials are chosen and stopped: Optuna's samplers and pruners by the names of a study file."""
+"""Optuna's samplers and pruners by the names that a study file gives them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
 """By kind: Optuna's class and the options that differ here from its defaults."""
 
 PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "none": ("NopPruner", {}),
     "median": ("MedianPruner", {}),
     "percentile": ("PercentilePruner", {"percentile": 75.0, "n_warmup_steps": 1}),
     "successive_halving": ("SuccessiveHalvingPruner", {}),
     "hyperband": ("HyperbandPruner", {}),
+    "threshold": ("ThresholdPruner", {}),
+    "patient": ("PatientPruner", {"wrapped_pruner": None}),
+    "wilcoxon": ("WilcoxonPruner", {}),
 }
-"""The same for pruners; steps are epochs.
-
-`percentile` keeps the best 75 % at each epoch: a schedule still at a high rate looks worse than it
-will be, so only the clearly weak are stopped.
-"""
+"""The same for pruners that compare trials at the same epoch."""
 
 
 def build_sampler(kind: str, options: dict[str, Any], seed: int) -> BaseSampler:
@@ -38,28 +36,26 @@ def build_sampler(kind: str, options: dict[str, Any], seed: int) -> BaseSampler:
     """
     if "seed" in options:
         raise SpecError("sampler.seed has no place there: set study.seed instead")
-    return cast("BaseSampler", _build("sampler", kind, SAMPLERS, {**options, "seed": seed}))
+    return cast("BaseSampler", _build("sampler.kind", kind, SAMPLERS, {**options, "seed": seed}))
 
 
-def build_pruner(kind: str, options: dict[str, Any]) -> BasePruner:
-    """Return Optuna's pruner of that kind.
+def build_pruner(name: str, options: dict[str, Any]) -> BasePruner:
+    """Return Optuna's pruner of that name.
 
     Raises:
-        SpecError: for an unknown kind, or options that Optuna's class refuses.
+        SpecError: for an unknown name, or options that Optuna's class refuses.
     """
-    return cast("BasePruner", _build("pruning", kind, PRUNERS, options))
+    return cast("BasePruner", _build("pruning.pruner", name, PRUNERS, options))
 
 
 def _build(
-    section: str,
-    kind: str,
-    kinds: dict[str, tuple[str, dict[str, Any]]],
-    options: dict[str, Any],
+    key: str, kind: str, kinds: dict[str, tuple[str, dict[str, Any]]], options: dict[str, Any]
 ) -> Any:
     from optuna import pruners, samplers
 
+    section, _ = key.split(".")
     if kind not in kinds:
-        raise SpecError(f"{section}.kind is {kind!r}; {nearest(kind, kinds)}")
+        raise SpecError(f"{key} is {kind!r}; {nearest(kind, kinds)}")
     name, defaults = kinds[kind]
     optuna_class = getattr(samplers if section == "sampler" else pruners, name)
     try:

@@ -1,129 +1,163 @@
-"""The one place that knows both Optuna and training: trial → schedule → run → outcome."""
+"""The one place that knows both Optuna and training: trial → schedule → runs → outcome."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.checkpoints import Checkpoints
-from lrsearch.errors import StorageError, TaskError, nearest
+from lrsearch.errors import TaskError, nearest
+from lrsearch.identity import is_degenerate, twin_of
 from lrsearch.schedules import Schedule
-from lrsearch.storage import EpochMetrics, Lease, read_metrics, record_metrics
-from lrsearch.study import Study
+from lrsearch.spec import StudySpec
+from lrsearch.storage import EpochMetrics
 from lrsearch.tasks import Progress, Task, load_task
-
-log = logging.getLogger(__name__)
 
 Advance = Callable[[Iterator[Progress]], Progress | None]
 """Takes the next progress of a run; `None` at its end. A worker's can be interrupted."""
 
 
+class Keeper(Protocol):
+    """What keeps the progress of one trial, so that it can go on from there."""
+
+    def load(self) -> tuple[int, dict[str, Any] | None]:
+        """Return the run to go on with, from 0, and the state in it (`None`: from its start)."""
+        ...
+
+    def save(self, run: int, state: dict[str, Any] | None) -> None:
+        """Keep where the trial stands."""
+        ...
+
+    def record(self, row: EpochMetrics) -> None:
+        """Keep what an epoch showed."""
+        ...
+
+    def together(self) -> AbstractContextManager[object]:
+        """Make all that is written in a block one transaction."""
+        ...
+
+
 class Objective:
-    """Trains the trials of a study, each from its last checkpoint.
+    """Trains the trials of a study: whole schedules, on each horizon in turn.
 
     Args:
-        study: the study.
-        worker_id: who trains, for the record.
+        spec: what the study is.
         device: a torch device.
         advance: how to take the next progress of a run.
     """
 
-    def __init__(self, study: Study, worker_id: str, device: str, advance: Advance) -> None:
-        self.study = study
-        self.worker_id = worker_id
+    def __init__(self, spec: StudySpec, device: str, advance: Advance) -> None:
+        self.spec = spec
         self.device = device
         self.advance = advance
-        self.checkpoints = Checkpoints(study.files / "checkpoints")
         self._tasks: dict[str, Task] = {}
 
-    def __call__(self, lease: Lease) -> None:
-        """Train the leased trial to its end, and tell Optuna how it ended.
+    def __call__(self, trial: optuna.Trial, keeper: Keeper) -> tuple[TrialState, float | None]:
+        """Train a trial to its end; return how it ended, and its value if it is complete.
 
         Raises:
-            LeaseLost: if another worker has taken the trial over; nothing has been written then.
-            Exception: whatever the task raised; the trial is still running in the storage then.
+            Exception: whatever the task raised.
         """
-        with self.study.storage.guarded(lease.check):
-            trial = self.study.trial(lease.trial_id, lease.number)
-            task = self._task(self.study.spec.task_options(trial))
-            schedule = self._schedule(trial, task)
-            state = self._train(trial, lease, task, schedule)
-            value = self._last_value(lease) if state == TrialState.COMPLETE else None
-            self._keep_stability(trial)
-            self.study.optuna.tell(lease.number, value, state)
-        self.checkpoints.remove(lease.number)
+        task = self.task(self.spec.task_options(trial))
+        schedule = self._schedule(trial, task)
+        total_steps = task.epochs * task.steps_per_epoch
+        if "schedule" not in trial.user_attrs:
+            with keeper.together():
+                trial.set_user_attr("total_steps", total_steps)
+                trial.set_user_attr("schedule", schedule.to_dict())
+                if is_degenerate(schedule, total_steps):
+                    trial.set_user_attr("degenerate", True)
+                elif twin := twin_of(schedule, trial.study, trial.number):
+                    _take_over(trial, twin)
+        if "degenerate" in trial.user_attrs:
+            trial.set_constraint("trains", 1.0)
+            return TrialState.PRUNED, None
+        if "twin" in trial.user_attrs:
+            twin = _frozen(trial.study, trial.user_attrs["twin"])
+            return twin.state, twin.value if twin.state == TrialState.COMPLETE else None
+        return self._train(trial, keeper, task, schedule)
 
-    def fail(self, lease: Lease, message: str) -> None:
-        """Record that the leased trial failed, and why."""
-        with self.study.storage.guarded(lease.check):
-            self.study.storage.set_trial_user_attr(lease.trial_id, "error", message)
-            self.study.optuna.tell(lease.number, state=TrialState.FAIL)
-        self.checkpoints.remove(lease.number)
-
-    def _task(self, options: dict[str, Any]) -> Task:
+    def task(self, options: dict[str, Any]) -> Task:
+        """Return the task with those options, the last one kept."""
         key = json.dumps(options, sort_keys=True)
         if key not in self._tasks:
-            self._tasks = {key: load_task(self.study.spec.task.run, options)}
+            self._tasks = {key: load_task(self.spec.task.run, options)}
         return self._tasks[key]
 
     def _schedule(self, trial: optuna.Trial, task: Task) -> Schedule:
-        """Return the trial's schedule, given or suggested, and store it with the trial."""
+        """Return the trial's schedule, given or suggested."""
         total_steps = task.epochs * task.steps_per_epoch
-        space = self.study.spec.search_space(getattr(task, "base_lr", None))
+        space = self.spec.search_space(getattr(task, "base_lr", None))
         given = trial.user_attrs.get("given")
         if given is None:
-            schedule = space.suggest(trial, total_steps)
-        else:
-            schedule = Schedule.from_dict(given)
-            if space.params(schedule, total_steps) is not None:
-                space.suggest(trial, total_steps)  # its parameters are fixed to the given ones
-        if "schedule" not in trial.user_attrs:
-            trial.set_user_attr("total_steps", total_steps)
-            trial.set_user_attr("schedule", schedule.to_dict())
+            return space.suggest(trial, total_steps)
+        schedule = Schedule.from_dict(given)
+        if space.params(schedule, total_steps) is not None:
+            space.suggest(trial, total_steps)  # its parameters are fixed to the given ones
         return schedule
 
     def _train(
-        self, trial: optuna.Trial, lease: Lease, task: Task, schedule: Schedule
-    ) -> TrialState:
-        """Train the run, report after each epoch, and say how it ended."""
-        reported = self.study.storage.get_trial(lease.trial_id).intermediate_values
-        progress = None
-        for progress in self._run(lease, task, schedule):
-            self._record(lease, task, schedule, progress)
-            if progress.diverged:
-                self._mark_diverged(trial, task, schedule, progress)
-                return TrialState.PRUNED
-            value = self._value(progress)
-            if progress.epoch not in reported:
-                trial.report(value, progress.epoch)
-            if progress.epoch == task.epochs:
-                return TrialState.COMPLETE
-            if trial.should_prune():
-                return TrialState.PRUNED
-            if progress.capture is not None:
-                self._save(lease, progress.capture())
-        done = progress.epoch if progress else 0
-        raise TaskError(f"the task ended after {done} of {task.epochs} epochs; it must yield each")
+        self, trial: optuna.Trial, keeper: Keeper, task: Task, schedule: Schedule
+    ) -> tuple[TrialState, float | None]:
+        """Train run after run, each the whole schedule on a longer horizon."""
+        horizons = self.spec.horizons(task.epochs, task.steps_per_epoch)
+        first, state = keeper.load()
+        for run, epochs in enumerate(horizons[first:], first):
+            value = self._train_run(trial, keeper, task, schedule, run, epochs, state)
+            if value is None:
+                return TrialState.PRUNED, None
+            if epochs == task.epochs:
+                return TrialState.COMPLETE, value
+            state = None
+            keeper.save(run + 1, state)
+        raise AssertionError("the last horizon is the full run")
 
-    def _run(self, lease: Lease, task: Task, schedule: Schedule) -> Iterator[Progress]:
-        """Start the run from its last checkpoint, and close it whatever happens."""
-        state, damaged = self.checkpoints.load(lease.number)
-        for path in damaged:
-            log.warning("trial %d: checkpoint %s is damaged and left out", lease.number, path.name)
-        run = iter(
-            task.run(
-                schedule,
-                epochs=task.epochs,
-                seed=self.study.spec.study.seed,
-                device=self.device,
-                state=state,
-            )
-        )
+    def _train_run(
+        self,
+        trial: optuna.Trial,
+        keeper: Keeper,
+        task: Task,
+        schedule: Schedule,
+        run: int,
+        epochs: int,
+        state: dict[str, Any] | None,
+    ) -> float | None:
+        """Train one run and report; return its last value, `None` if it is to go no further."""
+        reported = _frozen(trial.study, trial.number).intermediate_values
+        done = 0
+        for progress in self._progress(task, schedule, epochs, state):
+            step, lr = _place(task, schedule, epochs, progress)
+            row = EpochMetrics(trial.number, run, progress.epoch, step, lr, progress.metrics)
+            ends = progress.epoch == epochs
+            with keeper.together():
+                keeper.record(row)
+                if progress.diverged:
+                    _mark_diverged(trial, row)
+                    return None
+                value = self._value(progress)
+                if (ends or self.spec.compares_epochs) and progress.epoch not in reported:
+                    trial.report(value, progress.epoch)
+            if ends and epochs == task.epochs:
+                return value
+            if (ends or self.spec.compares_epochs) and trial.should_prune():
+                return None
+            if ends:
+                return value
+            if progress.capture is not None:
+                keeper.save(run, progress.capture())
+            done = progress.epoch
+        raise TaskError(f"the task ended after {done} of {epochs} epochs; it must yield each")
+
+    def _progress(
+        self, task: Task, schedule: Schedule, epochs: int, state: dict[str, Any] | None
+    ) -> Iterator[Progress]:
+        """Run the task, and close it whatever happens."""
+        seed = self.spec.study.seed
+        run = iter(task.run(schedule, epochs=epochs, seed=seed, device=self.device, state=state))
         try:
             while (progress := self.advance(run)) is not None:
                 yield progress
@@ -131,52 +165,40 @@ class Objective:
             if close := getattr(run, "close", None):
                 close()
 
-    def _save(self, lease: Lease, state: dict[str, Any]) -> None:
-        try:
-            self.checkpoints.save(lease.number, lease.lease_id, state)
-        except StorageError as error:  # it costs time if the worker dies, and no result
-            log.warning("trial %d goes on without: %s", lease.number, error)
-
     def _value(self, progress: Progress) -> float:
-        metric = self.study.spec.study.metric
+        metric = self.spec.study.metric
         if metric not in progress.metrics:
             raise TaskError(
                 f"the task gives no metric {metric!r}; {nearest(metric, progress.metrics)}"
             )
         return progress.metrics[metric]
 
-    def _last_value(self, lease: Lease) -> float:
-        values = self.study.storage.get_trial(lease.trial_id).intermediate_values
-        return values[max(values)]
 
-    def _record(self, lease: Lease, task: Task, schedule: Schedule, progress: Progress) -> None:
-        step, lr = _place(task, schedule, progress)
-        row = EpochMetrics(lease.number, 0, progress.epoch, step, lr, progress.metrics)
-        record_metrics(self.study.storage, self.study.study_id, self.worker_id, row)
-
-    def _keep_stability(self, trial: optuna.Trial) -> None:
-        """Keep the trial's largest gradient norm and loss jump, where its task measures them."""
-        rows = read_metrics(self.study.storage, self.study.study_id, trial.number)
-        measured = [row.metrics for row in rows if "loss_jump" in row.metrics]
-        if measured:
-            worst = max(measured, key=lambda metrics: metrics["loss_jump"])
-            kept = {name: worst[name] for name in ("loss_jump", "loss_jump_step")}
-            kept["grad_norm"] = max(metrics["grad_norm"] for metrics in measured)
-            trial.set_user_attr("stability", kept)
-
-    def _mark_diverged(
-        self, trial: optuna.Trial, task: Task, schedule: Schedule, progress: Progress
-    ) -> None:
-        """Mark the trial infeasible, so that samplers rank it last, and say where it happened."""
-        step, lr = _place(task, schedule, progress)
-        trial.set_constraint("diverged", 1.0)
-        trial.set_user_attr("diverged", {"epoch": progress.epoch, "step": step, "lr": lr})
+def _frozen(study: optuna.Study, number: int) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[number]
 
 
-def _place(task: Task, schedule: Schedule, progress: Progress) -> tuple[int, float]:
+def _place(task: Task, schedule: Schedule, epochs: int, progress: Progress) -> tuple[int, float]:
     """Return the step and the rate of a progress, where the task leaves them out its own."""
-    total_steps = task.epochs * task.steps_per_epoch
+    total_steps = epochs * task.steps_per_epoch
     step = progress.epoch * task.steps_per_epoch if progress.step is None else progress.step
     last = step if progress.diverged else max(0, step - 1)
     lr = schedule.lr(last, total_steps) if progress.lr is None else progress.lr
     return step, lr
+
+
+def _mark_diverged(trial: optuna.Trial, row: EpochMetrics) -> None:
+    """Mark the trial infeasible, so that samplers rank it last, and say where it happened."""
+    trial.set_constraint("diverged", 1.0)
+    place = {"run": row.run, "epoch": row.epoch, "step": row.step, "lr": row.lr}
+    trial.set_user_attr("diverged", place)
+
+
+def _take_over(trial: optuna.Trial, twin: FrozenTrial) -> None:
+    """Give a trial what its twin has found."""
+    for step, value in twin.intermediate_values.items():
+        trial.report(value, step)
+    if "diverged" in twin.user_attrs:
+        trial.set_constraint("diverged", 1.0)
+        trial.set_user_attr("diverged", twin.user_attrs["diverged"])
+    trial.set_user_attr("twin", twin.number)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from lrsearch.choosing import build_pruner, build_sampler
+from lrsearch.choosing import PRUNERS, build_pruner, build_sampler
 from lrsearch.domains import Domain, Suggester, read_domain
 from lrsearch.errors import DomainError, LrsearchError, SpecError, nearest
+from lrsearch.horizons import HorizonsPruner, check_horizons, default_horizons
 from lrsearch.schedules import Schedule
 from lrsearch.space import BASE_LR, SearchSpace
 
@@ -45,8 +48,8 @@ class TaskSection(_Section):
         return dict(self.model_extra or {})
 
 
-class KindSection(_Section):
-    """`[sampler]` or `[pruning]`: a kind and the options of Optuna's class for it."""
+class SamplerSection(_Section):
+    """`[sampler]`: a kind and the options of Optuna's class for it."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     kind: str
@@ -55,6 +58,52 @@ class KindSection(_Section):
     def options(self) -> dict[str, Any]:
         """The options of Optuna's class that differ from the defaults."""
         return dict(self.model_extra or {})
+
+
+def _increase(horizons: list[int] | None) -> list[int] | None:
+    rising = [0, *(horizons or [])]
+    if horizons == [] or any(a >= b for a, b in pairwise(rising)):
+        raise ValueError("must be whole epochs from 1, each more than the last")
+    return horizons
+
+
+Horizons = Annotated[list[int] | None, AfterValidator(_increase)]
+"""Epochs of the runs of a trial, the last being the full run."""
+
+
+class HorizonsPruning(_Section):
+    """`[pruning]`, kind "horizons": rungs of whole schedules; if left out, by the run's length."""
+
+    kind: Literal["horizons"] = "horizons"
+    horizons: Horizons = None
+    reduction_factor: float = Field(default=4, ge=2, allow_inf_nan=False)
+
+
+class EpochsPruning(_Section):
+    """`[pruning]`, kind "epochs": one of Optuna's pruners, and the options of its class."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    kind: Literal["epochs"]
+    pruner: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of Optuna's class that differ from the defaults."""
+        return dict(self.model_extra or {})
+
+
+class NoPruning(_Section):
+    """`[pruning]`, kind "none": every trial trains the full run, and before it any horizons."""
+
+    kind: Literal["none"]
+    horizons: Horizons = None
+
+
+_PRUNING: dict[str, type[BaseModel]] = {
+    "horizons": HorizonsPruning,
+    "epochs": EpochsPruning,
+    "none": NoPruning,
+}
 
 
 class WorkersSection(_Section):
@@ -74,8 +123,10 @@ class StudySpec(_Section):
     study: StudySection
     task: TaskSection
     space: dict[str, Any] = {}
-    sampler: KindSection = KindSection(kind="tpe")
-    pruning: KindSection = KindSection(kind="percentile")
+    sampler: SamplerSection = SamplerSection(kind="tpe")
+    pruning: Annotated[HorizonsPruning | EpochsPruning | NoPruning, Field(discriminator="kind")] = (
+        HorizonsPruning()
+    )
     workers: WorkersSection = WorkersSection()
     schedules: list[dict[str, Any]] = []
 
@@ -149,8 +200,41 @@ class StudySpec(_Section):
         return build_sampler(self.sampler.kind, self.sampler.options, seed)
 
     def build_pruner(self) -> BasePruner:
-        """Return Optuna's pruner for this study."""
-        return build_pruner(self.pruning.kind, self.pruning.options)
+        """Return the pruner of this study, for Optuna."""
+        from optuna.pruners import NopPruner
+
+        match self.pruning:
+            case HorizonsPruning(reduction_factor=factor):
+                return HorizonsPruner(factor)
+            case EpochsPruning(pruner=name, options=options):
+                return build_pruner(name, options)
+            case NoPruning():
+                return NopPruner()
+
+    @property
+    def compares_epochs(self) -> bool:
+        """Whether trials are compared after each epoch, and not at the end of each run."""
+        match self.pruning:
+            case HorizonsPruning():
+                return False
+            case EpochsPruning():
+                return True
+            case NoPruning(horizons=horizons):
+                return horizons is None
+
+    def horizons(self, epochs: int, steps_per_epoch: int) -> tuple[int, ...]:
+        """Return the epochs of each run of a trial, where the full run has `epochs`.
+
+        Raises:
+            SpecError: if the horizons of the study do not fit that run.
+        """
+        if isinstance(self.pruning, EpochsPruning):
+            return (epochs,)
+        if self.pruning.horizons is None:
+            full = isinstance(self.pruning, NoPruning)
+            return (epochs,) if full else default_horizons(epochs, steps_per_epoch)
+        check_horizons(self.pruning.horizons, epochs, steps_per_epoch)
+        return tuple(self.pruning.horizons)
 
     def _task_domains(self) -> dict[str, Domain]:
         found = {key: value for key, value in self.space.items() if key.startswith("task.")}
@@ -176,7 +260,8 @@ class StudySpec(_Section):
                 Schedule.from_dict(schedule)
             except LrsearchError as error:
                 raise SpecError(f"[[schedules]] number {index}: {error}") from None
-        self._task_domains()
+        if "task.epochs" in self._task_domains():
+            raise SpecError("space.task.epochs: runs of different lengths cannot be compared")
         self.build_sampler(seed=0)
         self.build_pruner()
 
@@ -186,17 +271,37 @@ def _in_words(error: ValidationError) -> str:
     lines = []
     for finding in error.errors():
         path = ".".join(str(part) for part in finding["loc"])
+        if finding["loc"][:1] == ("pruning",):
+            path = ".".join(["pruning", *map(str, finding["loc"][2:])])  # without its kind
         if finding["type"] == "extra_forbidden":
-            *parents, last = finding["loc"]
-            section: Any = StudySpec
-            for parent in parents:
-                section = section.model_fields[str(parent)].annotation
-            lines.append(f"unknown key {path!r}; {nearest(str(last), section.model_fields)}")
+            section = _section(finding["loc"][:-1])
+            lines.append(f"unknown key {path!r}; {nearest(str(finding['loc'][-1]), section)}")
+        elif finding["type"] == "union_tag_invalid":
+            lines.append(_no_kind(finding["input"]["kind"]))
+        elif finding["type"] == "union_tag_not_found":
+            lines.append(f"{path}.kind is missing; add one of {', '.join(_PRUNING)}")
         elif finding["type"] == "missing":
             lines.append(f"{path} is missing; add it")
         else:
-            lines.append(f"{path} = {finding['input']!r}: {_lower(finding['msg'])}")
+            rule = _lower(finding["msg"]).removeprefix("value error, ")
+            lines.append(f"{path} = {finding['input']!r}: {rule}")
     return "; ".join(lines)
+
+
+def _section(path: tuple[int | str, ...]) -> Iterable[str]:
+    """Return the keys of the section at that place; pydantic's path has the pruning's kind too."""
+    if path[:1] == ("pruning",):
+        return _PRUNING[str(path[1])].model_fields
+    section: Any = StudySpec
+    for key in path:
+        section = section.model_fields[str(key)].annotation
+    return list(section.model_fields)
+
+
+def _no_kind(kind: object) -> str:
+    if kind in PRUNERS:
+        return f'pruning.kind is {kind!r}; write kind = "epochs" and pruner = "{kind}"'
+    return f"pruning.kind is {kind!r}; {nearest(str(kind), [*_PRUNING, *PRUNERS])}"
 
 
 def _lower(text: str) -> str:

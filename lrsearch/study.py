@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import insert, select, text, update
 
 from lrsearch.errors import SpecError, StudyError, nearest
+from lrsearch.identity import is_degenerate
 from lrsearch.schedules import Schedule
 from lrsearch.spec import StudySpec
 from lrsearch.storage import Storage, masked
@@ -27,6 +28,8 @@ from lrsearch.tasks import Task
 
 SPEC = "lrsearch:spec"
 """The study attribute that holds the spec."""
+HORIZONS = "lrsearch:horizons"
+"""The study attribute that holds the epochs of each run of a trial; the last is the full run."""
 DATA = "lrsearch:data"
 """The study attribute that holds the checksum of the data, where the task gives one."""
 UNSTABLE_JUMP = 0.5
@@ -37,8 +40,10 @@ class Study:
     """A study with its spec.
 
     Of a trial these user attributes are ours: `schedule` (JSON form) and `total_steps` of its full
-    run; `given`, where the schedule was given and not searched; `diverged` ({epoch, step, lr});
-    `error`, the message of what it failed by; `stability` ({grad_norm, loss_jump, loss_jump_step}).
+    run; `given`, where the schedule was given and not searched; `twin`, the number of the trial
+    whose result it has, where its curve is the same; `degenerate`, where it would train nothing;
+    `diverged` ({run, epoch, step, lr}); `error`, the message of what it failed by; `stability`
+    ({grad_norm, loss_jump, loss_jump_step}).
     """
 
     def __init__(self, storage: Storage, study: optuna.Study, spec: StudySpec, files: Path) -> None:
@@ -94,6 +99,11 @@ class Study:
                 f"trial {number} is {found[0].state.name.lower()}, not complete; choose another"
             )
         return found[0]
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """The epochs of each run of a trial; the last is the full run."""
+        return tuple(self.optuna.user_attrs[HORIZONS])
 
     @property
     def target(self) -> int:
@@ -234,6 +244,7 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.study.metric])
     study.set_user_attr(SPEC, spec.to_dict())
+    study.set_user_attr(HORIZONS, spec.horizons(task.epochs, task.steps_per_epoch))
     if checksum := getattr(task, "data_checksum", None):
         study.set_user_attr(DATA, checksum)
     with storage.engine.begin() as connection:
@@ -249,7 +260,7 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
 
 
 def check_task(spec: StudySpec, task: Task) -> None:
-    """Refuse a study whose metric or warmup does not fit its task.
+    """Refuse a study whose metric, warmup, horizons or given schedules do not fit its task.
 
     Raises:
         SpecError: naming the value and what would fit.
@@ -260,7 +271,15 @@ def check_task(spec: StudySpec, task: Task) -> None:
             f"study.metric is {spec.study.metric!r}, which {spec.task.run!r} does not give; "
             f"{nearest(spec.study.metric, names)}"
         )
-    spec.search_space(getattr(task, "base_lr", None)).check_run(task.epochs * task.steps_per_epoch)
+    total_steps = task.epochs * task.steps_per_epoch
+    spec.search_space(getattr(task, "base_lr", None)).check_run(total_steps)
+    spec.horizons(task.epochs, task.steps_per_epoch)
+    for index, schedule in enumerate(spec.given_schedules(), 1):
+        if is_degenerate(schedule, total_steps):
+            raise SpecError(
+                f"[[schedules]] number {index} is all but zero over a run of {total_steps} "
+                "updates; change its parameters"
+            )
 
 
 def open_study(storage: Storage, name: str | None = None) -> Study:

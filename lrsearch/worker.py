@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.errors import LrsearchError, StorageError
-from lrsearch.objective import Objective
+from lrsearch.leased import LeasedTrials
 from lrsearch.storage import (
     Lease,
     LeaseLost,
@@ -175,11 +175,11 @@ def work(url: str, name: str | None, device: str, *, parent: int | None = None) 
         limits = study.spec.workers
         worker = Worker(storage, study.study_id, device, limits.lease, limits.max_failures)
         heartbeat = Heartbeat(worker, parent)
-        objective = Objective(study, worker.worker_id, device, signals.advance)
+        trials = LeasedTrials(study, worker.worker_id, device, signals.advance)
         heartbeat.start()
         try:
             with storage_errors(storage.engine.url):
-                return _loop(worker, heartbeat, objective, signals)
+                return _loop(worker, heartbeat, trials, signals)
         except Interrupted:
             return None
         finally:
@@ -198,7 +198,7 @@ def _prepare_torch(device: str) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _loop(worker: Worker, heartbeat: Heartbeat, objective: Objective, signals: Signals) -> Nothing:
+def _loop(worker: Worker, heartbeat: Heartbeat, trials: LeasedTrials, signals: Signals) -> Nothing:
     """Claim and train until there is nothing left; wait where the storage fails for a while."""
     failures = 0
     while True:
@@ -206,7 +206,7 @@ def _loop(worker: Worker, heartbeat: Heartbeat, objective: Objective, signals: S
         try:
             claim = worker.claim()
             if isinstance(claim, Lease):
-                _train(claim, worker, heartbeat, objective)
+                _train(claim, worker, heartbeat, trials)
             elif claim is Nothing.WAIT:
                 signals.sleep(POLL)
             else:
@@ -221,12 +221,12 @@ def _loop(worker: Worker, heartbeat: Heartbeat, objective: Objective, signals: S
             signals.sleep(pause)
 
 
-def _train(lease: Lease, worker: Worker, heartbeat: Heartbeat, objective: Objective) -> None:
+def _train(lease: Lease, worker: Worker, heartbeat: Heartbeat, trials: LeasedTrials) -> None:
     """Train the leased trial and end or hand back the lease."""
     log.info("trial %d begins or goes on", lease.number)
     try:
         with heartbeat.renewing(lease):
-            failed = _fails(lease, objective)
+            failed = _fails(lease, trials)
         worker.end(lease, failed=failed)
     except LeaseLost:
         log.warning("trial %d was taken over, or finished or deleted by hand", lease.number)
@@ -236,16 +236,16 @@ def _train(lease: Lease, worker: Worker, heartbeat: Heartbeat, objective: Object
         raise
 
 
-def _fails(lease: Lease, objective: Objective) -> bool:
+def _fails(lease: Lease, trials: LeasedTrials) -> bool:
     """Train the leased trial; store what the task raised, and return whether it did."""
     try:
-        objective(lease)
+        trials.train(lease)
     except (LeaseLost, SQLAlchemyError, StorageInternalError, StorageError):
         raise  # no fault of the trial's: it is still ours, or another's
     except Exception as error:
         message = _in_words(error)
         log.exception("trial %d failed: %s", lease.number, message)
-        objective.fail(lease, message)
+        trials.fail(lease, message)
         return True
     log.info("trial %d has ended", lease.number)
     return False

@@ -54,7 +54,7 @@ def test_study_files_that_come_along_survive_json(path):
         ("sampler", {"kind": "tpe", "n_startups": 1}, "n_startups"),
         ("sampler", {"kind": "tpe", "seed": 1}, "study.seed"),
         ("pruning", {"kind": "mediam"}, "did you mean 'median'"),
-        ("pruning", {"kind": "percentile", "percentile": 200.0}, "200"),
+        ("pruning", {"kind": "epochs", "pruner": "percentile", "percentile": 200.0}, "200"),
         ("schedules", [{"schedule": "cosine"}], "number 1: a schedule needs the key 'base_lr'"),
         ("schedules", [{"schedule": "cosine", "base_lr": -1}], "base_lr must be positive"),
         ("workers/lease", 0.5, "workers.lease = 0.5"),

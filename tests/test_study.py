@@ -41,7 +41,9 @@ def make(url, trials=5, pruning="none", sampler="tpe", options=None, **sections)
             "task": {"run": f"{__name__}:Fake", **(options or {})},
             "space": {"base_lr": {"low": 1e-4, "high": 10.0}},
             "sampler": {"kind": sampler},
-            "pruning": {"kind": pruning},
+            "pruning": {"kind": "none"}
+            if pruning == "none"
+            else {"kind": "epochs", "pruner": pruning},
             **sections,
         }
     )

@@ -59,7 +59,7 @@ def test_a_study_ends_as_if_nobody_had_killed_or_frozen_its_workers(
         "lrsearch.tasks.fashion_mnist:task",
         trials=BUDGET,
         task={"data_dir": str(small_data), "epochs": 8, "batch_size": 10},
-        pruning={"kind": "percentile"},
+        pruning={"kind": "horizons"},
         workers={"lease": LEASE},
     )
     chance = random.Random(0)

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from place import check_curves, lives, outcome, worker_pids
 from sqlalchemy import func, inspect, make_url, select, text
 
-from lrsearch.objective import Objective
+from lrsearch.leased import LeasedTrials
 from lrsearch.storage import Nothing, Worker, read_metrics
 from lrsearch.storage import tables as ours
 from lrsearch.worker import work
@@ -37,7 +37,7 @@ def train(study, worker, epochs=None):
         passed += 1
         return next(run, None)
 
-    Objective(study, worker.worker_id, "cpu", advance)(worker.claim())
+    LeasedTrials(study, worker.worker_id, "cpu", advance).train(worker.claim())
 
 
 def expires(study):

@@ -1,0 +1,98 @@
+"""A worker's trials: trained from their last checkpoint, and written only while the lease holds."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from lrsearch.checkpoints import Checkpoints
+from lrsearch.errors import StorageError
+from lrsearch.objective import Advance, Objective
+from lrsearch.storage import EpochMetrics, Lease, read_metrics, record_metrics
+from lrsearch.study import Study
+
+log = logging.getLogger(__name__)
+
+
+class LeasedTrials:
+    """Trains the trials that a worker has leased, and tells Optuna how they ended.
+
+    Args:
+        study: the study.
+        worker_id: who trains, for the record.
+        device: a torch device.
+        advance: how to take the next progress of a run.
+    """
+
+    def __init__(self, study: Study, worker_id: str, device: str, advance: Advance) -> None:
+        self.study = study
+        self.worker_id = worker_id
+        self.objective = Objective(study.spec, device, advance)
+        self.checkpoints = Checkpoints(study.files / "checkpoints")
+
+    def train(self, lease: Lease) -> None:
+        """Train the leased trial to its end.
+
+        Raises:
+            LeaseLost: if another worker has taken the trial over; nothing has been written then.
+            Exception: whatever the task raised; the trial is still running in the storage then.
+        """
+        with self.study.storage.guarded(lease.check):
+            trial = self.study.trial(lease.trial_id, lease.number)
+            keeper = _LeasedKeeper(self.study, self.checkpoints, self.worker_id, lease)
+            state, value = self.objective(trial, keeper)
+            self._keep_stability(trial)
+            self.study.optuna.tell(lease.number, value, state)
+        self.checkpoints.remove(lease.number)
+
+    def fail(self, lease: Lease, message: str) -> None:
+        """Record that the leased trial failed, and why."""
+        with self.study.storage.guarded(lease.check):
+            self.study.storage.set_trial_user_attr(lease.trial_id, "error", message)
+            self.study.optuna.tell(lease.number, state=TrialState.FAIL)
+        self.checkpoints.remove(lease.number)
+
+    def _keep_stability(self, trial: optuna.Trial) -> None:
+        """Keep the trial's largest gradient norm and loss jump, where its task measures them."""
+        rows = read_metrics(self.study.storage, self.study.study_id, trial.number)
+        measured = [row.metrics for row in rows if "loss_jump" in row.metrics]
+        if measured:
+            worst = max(measured, key=lambda metrics: metrics["loss_jump"])
+            kept = {name: worst[name] for name in ("loss_jump", "loss_jump_step")}
+            kept["grad_norm"] = max(metrics["grad_norm"] for metrics in measured)
+            trial.set_user_attr("stability", kept)
+
+
+@dataclass(frozen=True)
+class _LeasedKeeper:
+    """Keeps epochs in the study's storage and checkpoints in its files; see `Keeper`."""
+
+    study: Study
+    checkpoints: Checkpoints
+    worker_id: str
+    lease: Lease
+
+    def load(self) -> tuple[int, dict[str, Any] | None]:
+        kept, damaged = self.checkpoints.load(self.lease.number)
+        for path in damaged:
+            name = path.name
+            log.warning("trial %d: checkpoint %s is damaged and left out", self.lease.number, name)
+        return (kept["run"], kept["state"]) if kept else (0, None)
+
+    def save(self, run: int, state: dict[str, Any] | None) -> None:
+        kept = {"run": run, "state": state}
+        try:
+            self.checkpoints.save(self.lease.number, self.lease.lease_id, kept)
+        except StorageError as error:  # it costs time if the worker dies, and no result
+            log.warning("trial %d goes on without: %s", self.lease.number, error)
+
+    def record(self, row: EpochMetrics) -> None:
+        record_metrics(self.study.storage, self.study.study_id, self.worker_id, row)
+
+    def together(self) -> AbstractContextManager[object]:
+        return self.study.storage.writing()
