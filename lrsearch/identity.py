@@ -17,8 +17,8 @@ TOLERANCE = 1e-3
 """Curves agree where they differ by at most this share of `base_lr` (momentum: this much)."""
 NEAR = 0.05
 """Only schedules whose `base_lr` differ by less are compared: all families come near it."""
-LEAST_MEAN = 1e-3
-"""A curve whose mean is a smaller share of `base_lr` than this trains nothing."""
+LEAST = 0.01
+"""A curve that rises above `TOLERANCE` of `base_lr` in a smaller share of the updates is none."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -73,7 +73,8 @@ def is_degenerate(schedule: Schedule, total_steps: int) -> bool:
     """Return whether a schedule is all but zero throughout a run of that length."""
     if schedule.shape.reads_losses:
         return False
-    return bool(curves(schedule, total_steps).lr.mean() < LEAST_MEAN * schedule.base_lr)
+    above = curves(schedule, total_steps).lr > TOLERANCE * schedule.base_lr
+    return bool(above.mean() < LEAST)
 
 
 def _options(trial: FrozenTrial) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, Protocol
 
 import optuna
@@ -55,6 +56,7 @@ class Objective:
         self.device = device
         self.advance = advance
         self._tasks: dict[str, Task] = {}
+        self._space = cache(spec.search_space)
 
     def __call__(self, trial: optuna.Trial, keeper: Keeper) -> tuple[TrialState, float | None]:
         """Train a trial to its end; return how it ended, and its value if it is complete.
@@ -91,7 +93,7 @@ class Objective:
     def _schedule(self, trial: optuna.Trial, task: Task) -> Schedule:
         """Return the trial's schedule, given or suggested."""
         total_steps = task.epochs * task.steps_per_epoch
-        space = self.spec.search_space(getattr(task, "base_lr", None))
+        space = self._space(getattr(task, "base_lr", None))
         given = trial.user_attrs.get("given")
         if given is None:
             return space.suggest(trial, total_steps)

@@ -260,8 +260,9 @@ class StudySpec(_Section):
                 Schedule.from_dict(schedule)
             except LrsearchError as error:
                 raise SpecError(f"[[schedules]] number {index}: {error}") from None
-        if "task.epochs" in self._task_domains():
-            raise SpecError("space.task.epochs: runs of different lengths cannot be compared")
+        epochs = self._task_domains().get("task.epochs")
+        if epochs and len(set(epochs.extremes())) > 1:
+            raise SpecError("space.task.epochs must be fixed: the longest run would always win")
         self.build_sampler(seed=0)
         self.build_pruner()
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
 from lrsearch.errors import StudyError
-from lrsearch.storage import masked, read_metrics
+from lrsearch.storage import count_epochs, masked, read_metrics
 from lrsearch.storage.leases import now
 from lrsearch.storage.tables import leases, workers
 from lrsearch.study import Study, recovered
@@ -29,7 +29,8 @@ class Best:
 class WorkerStatus:
     """A worker that lives, or died with a trial in hand; times in seconds since 1970.
 
-    Of its trial: the epochs trained, the family, and the learning rate and loss of the last epoch.
+    Of its trial: the epochs trained in the present run, that run's length in epochs (its horizon),
+    the family, and the learning rate and loss of the last epoch.
     """
 
     id: str
@@ -38,6 +39,7 @@ class WorkerStatus:
     device: str
     trial: int | None
     epoch: int | None
+    horizon: int | None
     last_seen: float
     alive: bool
     schedule: str | None
@@ -49,7 +51,9 @@ class WorkerStatus:
 class Status:
     """Where a study stands. A diverged trial counts under `pruned` too.
 
-    `recovered` are the trials whose loss jumped up between two batches and came down again.
+    `twins` are trials whose curve another trial had trained before; `epochs` were trained in all,
+    of `full_epochs` had each finished trial trained the full run alone; `recovered` are the trials
+    whose loss jumped up between two batches and came down again.
     """
 
     study: str
@@ -61,6 +65,9 @@ class Status:
     failed: int
     running: int
     waiting: int
+    twins: int
+    epochs: int
+    full_epochs: int
     best: Best | None
     recovered: list[int]
     workers: list[WorkerStatus]
@@ -99,6 +106,9 @@ def read_status(study: Study) -> Status:
         failed=count[TrialState.FAIL],
         running=running,
         waiting=max(0, target - finished - running),
+        twins=sum("twin" in trial.user_attrs for trial in trials),
+        epochs=count_epochs(study.storage, study.study_id),
+        full_epochs=finished * study.horizons[-1],
         best=best,
         recovered=[trial.number for trial in trials if recovered(trial)],
         workers=_read_workers(study, {trial._trial_id: trial for trial in trials}),
@@ -119,6 +129,9 @@ def _read_workers(study: Study, trials: dict[int, FrozenTrial]) -> list[WorkerSt
         trial = trial_of.get(row.worker_id)
         epochs = read_metrics(study.storage, study.study_id, trial.number) if trial else []
         last = epochs[-1] if epochs else None
+        run = last.run if last else 0
+        if last and trial and last.epoch == study.horizons[run] < study.horizons[-1]:
+            run += 1  # it has gone on to the next horizon, or is about to end
         schedule = trial.user_attrs.get("schedule") if trial else None
         found.append(
             WorkerStatus(
@@ -127,7 +140,8 @@ def _read_workers(study: Study, trials: dict[int, FrozenTrial]) -> list[WorkerSt
                 pid=row.pid,
                 device=row.device,
                 trial=trial.number if trial else None,
-                epoch=len(epochs) if trial else None,
+                epoch=sum(row.run == run for row in epochs) if trial else None,
+                horizon=study.horizons[run] if trial else None,
                 last_seen=row.last_seen,
                 alive=time - row.last_seen <= study.spec.workers.lease,
                 schedule=schedule["schedule"] if schedule else None,

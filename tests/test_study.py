@@ -114,7 +114,7 @@ def test_a_diverged_trial_is_pruned_infeasible_and_says_where(url):
     for trial in diverged:
         assert trial.state == TrialState.PRUNED
         lr = schedule_of(trial).base_lr
-        assert trial.user_attrs["diverged"] == {"epoch": 2, "step": 77, "lr": lr}
+        assert trial.user_attrs["diverged"] == {"run": 0, "epoch": 2, "step": 77, "lr": lr}
         assert trial.constraints == {"diverged": 1.0}
         last = read_metrics(study.storage, study.study_id, trial.number)[-1]
         assert (last.epoch, last.step, last.lr) == (2, 77, lr)
@@ -149,7 +149,7 @@ def test_tpe_ranks_diverged_trials_last():
 def test_a_changed_spec_is_refused_with_the_keys_that_differ(url):
     make(url)
     assert make(url).name == "fake"
-    with pytest.raises(StudyError, match=r"pruning\.kind: 'none' → 'median'.*new name"):
+    with pytest.raises(StudyError, match=r"pruning\.pruner: 'not set' → 'median'.*new name"):
         make(url, pruning="median")
     with pytest.raises(StudyError, match=r"study\.trials: 5 → 6.*--trials"):
         make(url, trials=6)

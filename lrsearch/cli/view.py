@@ -135,7 +135,7 @@ def _workers(status: Status) -> Table:
             worker.device,
             _cell(worker.trial),
             _cell(worker.schedule),
-            _cell(worker.epoch),
+            "-" if worker.epoch is None else f"{worker.epoch}/{worker.horizon}",
             _cell(worker.loss),
             _cell(worker.lr),
             f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s",
@@ -157,9 +157,11 @@ def _counts(status: Status) -> str:
         "pruned": status.pruned,
         "diverged": status.diverged,
         "failed": status.failed,
+        "twins": status.twins,
     }
     shown = "".join(f" · {count} {name}" for name, count in counts.items() if count)
-    return f"{status.finished}/{status.target} finished{shown}"
+    epochs = f" · {status.epochs} epochs" if status.epochs else ""
+    return f"{status.finished}/{status.target} finished{shown}{epochs}"
 
 
 def _best(best: Best) -> str:

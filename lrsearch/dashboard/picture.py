@@ -20,7 +20,6 @@ Points = Sequence[tuple[float, float]]
 def picture(trial: TrialData) -> str:
     """Draw a trial: what the rate did to its losses and to what trials are compared by."""
     steps, rates = trial.curve()
-    step_of = {row.epoch: row.step for row in trial.last_run}
     names = dict.fromkeys(name for row in trial.last_run for name in row.metrics)
     panels: list[dict[str, Points]] = [
         {"learning rate": list(zip(steps, rates, strict=True))},
@@ -29,13 +28,7 @@ def picture(trial: TrialData) -> str:
             for name in names
             if name == "loss" or name.endswith("_loss")
         },
-        {
-            "value": [
-                (step_of[epoch], value)
-                for epoch, value in trial.optuna.intermediate_values.items()
-                if epoch in step_of
-            ]
-        },
+        {"value": trial.reported},
     ]
     shown = [
         panel
@@ -50,7 +43,7 @@ def picture(trial: TrialData) -> str:
     ]
     for index, panel in enumerate(shown):
         parts.append(_panel(panel, _GAP + index * (_HEIGHT + _GAP), trial))
-    parts.append(_text(_WIDTH - 4, height - 10, f"{trial.total_steps} updates", "end"))
+    parts.append(_text(_WIDTH - 4, height - 10, f"{trial.run_steps} updates", "end"))
     return "".join([*parts, "</svg>"])
 
 
@@ -71,7 +64,7 @@ def _panel(lines: dict[str, Points], top: int, trial: TrialData) -> str:
     ]
 
     def place(x: float, y: float) -> tuple[float, float]:
-        right = (_WIDTH - _LEFT - 4) * x / trial.total_steps
+        right = (_WIDTH - _LEFT - 4) * x / trial.run_steps
         up = _HEIGHT * (y - low) / ((high - low) or 1.0)
         return round(_LEFT + right, 1), round(top + _HEIGHT - min(up, _HEIGHT), 1)
 

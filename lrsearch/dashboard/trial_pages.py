@@ -22,6 +22,7 @@ from sqlalchemy import select
 from lrsearch.dashboard.picture import picture
 from lrsearch.figures import TrialData
 from lrsearch.storage import Storage, read_metrics
+from lrsearch.study import HORIZONS
 
 
 class _Kind(NamedTuple):
@@ -101,7 +102,8 @@ class Artifacts(FileSystemArtifactStore):
             query = select(TrialModel.study_id).where(TrialModel.trial_id == trial_id)
             study_id = connection.execute(query).scalar_one()
         epochs = read_metrics(self.storage, study_id, trial.number)
-        return io.BytesIO(kind.make(TrialData(trial, epochs)).encode())
+        horizons = self.storage.get_study_user_attrs(study_id)[HORIZONS]
+        return io.BytesIO(kind.make(TrialData(trial, epochs, horizons)).encode())
 
     def remove(self, artifact_id: str) -> None:
         """Remove what was uploaded; ours takes no room."""

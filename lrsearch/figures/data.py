@@ -32,6 +32,8 @@ class TrialData:
 
     optuna: FrozenTrial
     epochs: Sequence[EpochMetrics]
+    horizons: Sequence[int]
+    """The epochs of each of its runs; the last is the full run."""
 
     @property
     def number(self) -> int:
@@ -84,9 +86,28 @@ class TrialData:
         """The epochs of its last run."""
         return [row for row in self.epochs if row.run == self.epochs[-1].run]
 
+    @property
+    def horizon(self) -> int:
+        """The length of its last run in epochs."""
+        return self.horizons[self.epochs[-1].run if self.epochs else -1]
+
+    @property
+    def run_steps(self) -> int:
+        """The length of its last run in updates."""
+        return self.total_steps * self.horizon // self.horizons[-1]
+
+    @property
+    def reported(self) -> list[tuple[int, float]]:
+        """The updates after which its last run reported a value, and the values."""
+        step_of = {row.epoch: row.step for row in self.last_run}
+        if len(self.horizons) > 1:
+            step_of = {self.horizon: self.run_steps}
+        values = self.optuna.intermediate_values.items()
+        return [(step_of[epoch], value) for epoch, value in values if epoch in step_of]
+
     def curve(self, points: int = 100) -> tuple[list[int], list[float]]:
-        """Return steps and learning rates of its full run, at most so many, evenly spread."""
-        total = self.total_steps
+        """Return steps and learning rates of its last run, at most so many, evenly spread."""
+        total = self.run_steps
         losses = [row.metrics["val_loss"] for row in self.last_run if "val_loss" in row.metrics]
         count = min(points, total)
         steps = [round(i * (total - 1) / max(1, count - 1)) for i in range(count)]
@@ -110,6 +131,7 @@ class StudyData:
 
     name: str
     spec: StudySpec
+    horizons: Sequence[int]
     trials: Sequence[TrialData]
     held: Sequence[Held]
 
@@ -141,14 +163,10 @@ class StudyData:
         found = {trial.family for trial in self.trials}
         return list(dict.fromkeys([t.family for t in self.ranked] + sorted(found)))
 
-    @cached_property
-    def full_epochs(self) -> int | None:
-        """Epochs that a complete trial was trained for; none if there is none."""
-        return max((len(trial.epochs) for trial in self.ranked), default=None)
-
     def saved(self, trial: TrialData) -> int:
-        """Return how many epochs were not trained because the trial was pruned."""
-        return max(0, (self.full_epochs or 0) - len(trial.epochs)) * (trial.outcome == "pruned")
+        """Return how many epochs of a full run a trial did not take, or (negative) took beside."""
+        ended = trial.outcome in ("complete", "pruned")
+        return (self.horizons[-1] - len(trial.epochs)) * ended
 
 
 def read_data(study: Study) -> StudyData:
@@ -159,8 +177,9 @@ def read_data(study: Study) -> StudyData:
     return StudyData(
         name=study.name,
         spec=study.spec,
+        horizons=study.horizons,
         trials=[
-            TrialData(trial, epochs.get(trial.number, []))
+            TrialData(trial, epochs.get(trial.number, []), study.horizons)
             for trial in found
             if "schedule" in trial.user_attrs
         ],

@@ -22,7 +22,10 @@ def epochs(data: StudyData) -> Figure:
     shown = reported[::every]
     drawn = figure(
         _TITLE,
-        xaxis={"title": "epoch", "dtick": 1 if (data.full_epochs or 0) <= 20 else None},
+        xaxis={
+            "title": "epochs of the whole schedule" if len(data.horizons) > 1 else "epoch",
+            "dtick": 1 if data.horizons[-1] <= 20 else None,
+        },
         yaxis={"title": plain(data.metric)},
     )
     for family in data.families:

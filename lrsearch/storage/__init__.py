@@ -3,7 +3,7 @@
 from lrsearch.storage.engine import Storage, open_storage
 from lrsearch.storage.leases import Lease, LeaseLost, Nothing, Worker
 from lrsearch.storage.messages import masked, reason_of, storage_errors
-from lrsearch.storage.metrics import EpochMetrics, read_metrics, record_metrics
+from lrsearch.storage.metrics import EpochMetrics, count_epochs, read_metrics, record_metrics
 
 __all__ = [
     "EpochMetrics",
@@ -12,6 +12,7 @@ __all__ = [
     "Nothing",
     "Storage",
     "Worker",
+    "count_epochs",
     "masked",
     "open_storage",
     "read_metrics",

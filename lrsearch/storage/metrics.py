@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
@@ -52,6 +52,13 @@ def read_metrics(storage: Storage, study_id: int, trial: int | None = None) -> l
         EpochMetrics(r.trial, r.run, r.epoch, r.step, r.lr, {k: float(v) for k, v in r[-1].items()})
         for r in rows
     ]
+
+
+def count_epochs(storage: Storage, study_id: int) -> int:
+    """Return how many epochs a study has trained, in all runs of all trials."""
+    query = select(func.count()).select_from(table).where(table.c.study_id == study_id)
+    with storage.reading() as connection:
+        return connection.execute(query).scalar_one()
 
 
 def _to_json(value: float) -> float | str:

@@ -50,7 +50,7 @@ def synthetic_data(trials: int) -> StudyData:
     """Make what figures see of such a study, without a storage."""
     spec = _spec(trials, "synthetic", None, "maximize", "val_accuracy")
     made = [
-        TrialData(trial, [EpochMetrics(**row) for row in epochs])
+        TrialData(trial, [EpochMetrics(**row) for row in epochs], [EPOCHS])
         for trial, epochs in _trials(spec, trials, OUTCOMES)
     ]
     begun = BEGUN.timestamp()
@@ -58,7 +58,7 @@ def synthetic_data(trials: int) -> StudyData:
         Held(f"worker {t.number % 8}", t.number, begun + t.number, begun + t.number + 7)
         for t in made
     ]
-    return StudyData("synthetic", spec, made, held)
+    return StudyData("synthetic", spec, [EPOCHS], made, held)
 
 
 def _spec(
@@ -69,6 +69,7 @@ def _spec(
         {
             "study": study,
             "task": {"run": "lrsearch.tasks.fashion_mnist:task", "epochs": EPOCHS},
+            "pruning": {"kind": "epochs", "pruner": "median"},
             "space": {"families": list(families)} if families else {},
         }
     )

@@ -140,8 +140,9 @@ def test_a_trial_is_suggested_the_same_wherever_its_worker_died(place):
 
 @pytest.mark.slow
 def test_one_worker_gives_the_same_study_also_when_killed_and_launched_again(place):
-    study = place.create("trouble:Fake", trials=14, workers={"lease": 1.0})
-    place.hold()
+    rungs = {"kind": "horizons", "horizons": [1, 3, 4], "reduction_factor": 2}
+    study = place.create("trouble:Fake", trials=14, workers={"lease": 1.0}, pruning=rungs)
+    place.hold()  # in the second rung
     for _ in range(3):
         launcher = place.start("launch", "study.toml", *ONE_WORKER)
         worker = place.wait_until_held()
@@ -150,7 +151,7 @@ def test_one_worker_gives_the_same_study_also_when_killed_and_launched_again(pla
     place.let_go()
     assert place.end(place.start("launch", "study.toml", *ONE_WORKER)) == 0
 
-    undisturbed = place.elsewhere().create("trouble:Fake", trials=14)
+    undisturbed = place.elsewhere().create("trouble:Fake", trials=14, pruning=rungs)
     assert work(undisturbed.storage.url, None, "cpu") is Nothing.DONE
     assert outcome(undisturbed) == outcome(study)
 
