@@ -62,7 +62,7 @@ def twin_of(schedule: Schedule, study: Study, number: int) -> FrozenTrial | None
             continue
         if not math.isclose(attrs["schedule"]["base_lr"], schedule.base_lr, rel_tol=NEAR):
             continue
-        if _options(other) == _options(trial) and agree(
+        if _beside(other) == _beside(trial) and agree(
             Schedule.from_dict(attrs["schedule"]), schedule, total_steps
         ):
             return other
@@ -77,6 +77,7 @@ def is_degenerate(schedule: Schedule, total_steps: int) -> bool:
     return bool(above.mean() < LEAST)
 
 
-def _options(trial: FrozenTrial) -> dict[str, object]:
-    """Return the searched options of the task; the others are the study's, the same for all."""
-    return {name: value for name, value in trial.params.items() if name.startswith("task.")}
+def _beside(trial: FrozenTrial) -> dict[str, object]:
+    """Return what a trial has beside its schedule: searched options of the task, and its seed."""
+    options = {name: value for name, value in trial.params.items() if name.startswith("task.")}
+    return {**options, "seed": trial.user_attrs.get("seed")}

@@ -131,10 +131,14 @@ class Objective:
         """Train one run and report; return its last value, `None` if it is to go no further."""
         reported = _frozen(trial.study, trial.number).intermediate_values
         done = 0
-        for progress in self._progress(task, schedule, epochs, state):
+        seed = trial.user_attrs.get("seed", self.spec.study.seed)
+        for progress in self._progress(task, schedule, epochs, seed, state):
             step, lr = _place(task, schedule, epochs, progress)
-            row = EpochMetrics(trial.number, run, progress.epoch, step, lr, progress.metrics)
             ends = progress.epoch == epochs
+            metrics = progress.metrics
+            if ends and self.spec.confirm and progress.test and not progress.diverged:
+                metrics = {**metrics, **progress.test()}
+            row = EpochMetrics(trial.number, run, progress.epoch, step, lr, metrics)
             with keeper.together():
                 keeper.record(row)
                 if progress.diverged:
@@ -155,10 +159,9 @@ class Objective:
         raise TaskError(f"the task ended after {done} of {epochs} epochs; it must yield each")
 
     def _progress(
-        self, task: Task, schedule: Schedule, epochs: int, state: dict[str, Any] | None
+        self, task: Task, schedule: Schedule, epochs: int, seed: int, state: dict[str, Any] | None
     ) -> Iterator[Progress]:
         """Run the task, and close it whatever happens."""
-        seed = self.spec.study.seed
         run = iter(task.run(schedule, epochs=epochs, seed=seed, device=self.device, state=state))
         try:
             while (progress := self.advance(run)) is not None:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -114,6 +114,20 @@ class WorkersSection(_Section):
     max_restarts: int = Field(default=3, ge=0)
 
 
+class ConfirmSection(_Section):
+    """`[confirm]`: every schedule of the study is trained on each seed, and tested once.
+
+    `of` is the study whose winner is to be confirmed. For each schedule, `names` has what it is
+    called, `trials` its number there, and `options` the values of searched options of the task.
+    """
+
+    seeds: list[int] = Field(min_length=2)
+    of: str | None = None
+    names: list[str] = []
+    trials: list[int] = []
+    options: list[dict[str, Any]] = []
+
+
 class StudySpec(_Section):
     """A whole study file, validated.
 
@@ -129,6 +143,7 @@ class StudySpec(_Section):
     )
     workers: WorkersSection = WorkersSection()
     schedules: list[dict[str, Any]] = []
+    confirm: ConfirmSection | None = None
 
     @classmethod
     def from_toml(cls, path: str | Path) -> StudySpec:
@@ -265,6 +280,26 @@ class StudySpec(_Section):
             raise SpecError("space.task.epochs must be fixed: the longest run would always win")
         self.build_sampler(seed=0)
         self.build_pruner()
+        if self.confirm:
+            self._check_confirm(self.confirm)
+
+    def _check_confirm(self, confirm: ConfirmSection) -> None:
+        """Refuse a confirmation that could not be compared."""
+        count = len(self.schedules)
+        if len(set(confirm.seeds)) < len(confirm.seeds) or min(confirm.seeds) < 0:
+            raise SpecError(f"confirm.seeds must be different and at least 0: {confirm.seeds}")
+        if count < 1 or self.study.trials != count * len(confirm.seeds):
+            raise SpecError(
+                f"study.trials is {self.study.trials}, but {count} [[schedules]] on "
+                f"{len(confirm.seeds)} seeds are {count * len(confirm.seeds)} trials"
+            )
+        for key in ("names", "trials", "options"):
+            if (given := getattr(confirm, key)) and len(given) != count:
+                raise SpecError(
+                    f"confirm.{key} must have one for each of the {count} [[schedules]]"
+                )
+        if self.pruning != NoPruning(kind="none"):
+            raise SpecError('pruning.kind must be "none" where schedules are confirmed')
 
 
 def _in_words(error: ValidationError) -> str:
@@ -295,7 +330,8 @@ def _section(path: tuple[int | str, ...]) -> Iterable[str]:
         return _PRUNING[str(path[1])].model_fields
     section: Any = StudySpec
     for key in path:
-        section = section.model_fields[str(key)].annotation
+        annotation = section.model_fields[str(key)].annotation
+        section = next(iter(get_args(annotation)), annotation)
     return list(section.model_fields)
 
 

@@ -40,7 +40,8 @@ class Study:
     """A study with its spec.
 
     Of a trial these user attributes are ours: `schedule` (JSON form) and `total_steps` of its full
-    run; `given`, where the schedule was given and not searched; `twin`, the number of the trial
+    run; `given`, where the schedule was given and not searched; `entry` (its index among those
+    given) and `seed`, where it is confirmed; `twin`, the number of the trial
     whose result it has, where its curve is the same; `degenerate`, where it would train nothing;
     `diverged` ({run, epoch, step, lr}); `error`, the message of what it failed by; `stability`
     ({grad_norm, loss_jump, loss_jump_step}).
@@ -226,7 +227,7 @@ def _one_at_a_time(storage: Storage) -> Iterator[None]:
 
 def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) -> None:
     """Store all that belongs to a new study, also where an earlier attempt broke off."""
-    given = spec.given_schedules()
+    given = _given(spec)
     trials = study.get_trials(deepcopy=False)
     if len(trials) > len(given) or any(trial.state != TrialState.WAITING for trial in trials):
         raise StudyError(
@@ -234,10 +235,12 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
         )
     total_steps = task.epochs * task.steps_per_epoch
     space = spec.search_space(getattr(task, "base_lr", None))
-    for schedule in given[len(trials) :]:
+    for attrs in given[len(trials) :]:
         # where the space holds it, the sampler learns from it as from any other
-        params = space.params(schedule, total_steps) or {}
-        study.enqueue_trial(params, user_attrs={"given": schedule.to_dict()})
+        params = space.params(Schedule.from_dict(attrs["given"]), total_steps) or {}
+        if spec.confirm and spec.confirm.options:
+            params |= spec.confirm.options[attrs["entry"]]
+        study.enqueue_trial(params, user_attrs=attrs)
     with storage.engine.begin() as connection:
         forget(connection, study._study_id)
     with warnings.catch_warnings():  # Optuna calls the names of metrics experimental
@@ -257,6 +260,17 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
                 failures=0,
             )
         )
+
+
+def _given(spec: StudySpec) -> list[dict[str, Any]]:
+    """Return the attributes of the trials that are given: each schedule, or each on every seed."""
+    if spec.confirm is None:
+        return [{"given": schedule.to_dict()} for schedule in spec.given_schedules()]
+    return [
+        {"given": schedule.to_dict(), "entry": entry, "seed": seed}
+        for seed in spec.confirm.seeds
+        for entry, schedule in enumerate(spec.given_schedules())
+    ]
 
 
 def check_task(spec: StudySpec, task: Task) -> None:
@@ -282,21 +296,31 @@ def check_task(spec: StudySpec, task: Task) -> None:
             )
 
 
+def confirmation_name(study: str, number: int = 1) -> str:
+    """Return the name of the study that confirms another: the first, or one more."""
+    return f"{study}-confirmed" if number == 1 else f"{study}-confirmed-{number}"
+
+
 def open_study(storage: Storage, name: str | None = None) -> Study:
     """Open a study, with its own spec and pruner; without a name, the only one.
+
+    Studies that confirm another do not count there.
 
     Raises:
         StudyError: if there is no such study, or more than one to choose from.
     """
     names = [study.study_name for study in storage.get_all_studies()]
     url = masked(storage.engine.url)
-    if name is None and len(names) != 1:
-        found = f"has the studies {', '.join(sorted(names))}" if names else "has no study"
-        raise StudyError(f"storage {url} {found}; name one with --study or launch one")
-    if name is not None and name not in names:
+    if name is None:
+        searches = [n for n in names if n.partition(confirmation_name(""))[0] not in {*names} - {n}]
+        if len(searches) != 1:
+            found = f"has the studies {', '.join(sorted(names))}" if names else "has no study"
+            raise StudyError(f"storage {url} {found}; name one with --study or launch one")
+        name = searches[0]
+    if name not in names:
         found = f"its studies: {', '.join(sorted(names))}" if names else "it has none"
         raise StudyError(f"storage {url} has no study {name!r}; {found}")
-    study = optuna.load_study(study_name=name or names[0], storage=storage)
+    study = optuna.load_study(study_name=name, storage=storage)
     stored = study.user_attrs.get(SPEC)
     if stored is None:
         raise StudyError(f"study {study.study_name!r} was not made by lrsearch: it has no spec")

@@ -14,6 +14,7 @@ PACKAGE = Path(lrsearch.__file__).parent
 FLOORS = {
     "errors": 0,
     "domains": 1,
+    "statistics": 1,
     "schedules": 2,
     "storage": 2,
     "checkpoints": 2,
@@ -29,6 +30,7 @@ FLOORS = {
     "stability": 5,
     "objective": 6,
     "status": 6,
+    "confirm": 6,
     "prepare": 6,
     "leased": 7,
     "worker": 8,

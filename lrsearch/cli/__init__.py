@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lrsearch.cli import before, dashboard, export, launch, report, schedules, status, work
+from lrsearch.cli import before, confirm, dashboard, export, launch, report, schedules, status, work
 from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(launch.resume)
 app.command()(work.work)
 app.command()(status.status)
 app.command()(status.stop)
+app.command()(confirm.confirm)
 app.command()(export.export)
 app.command()(report.report)
 app.command()(schedules.schedules)

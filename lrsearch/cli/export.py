@@ -20,21 +20,29 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="json (read by lrsearch.load_schedule), csv (step, lr, momentum), or python "
-            "(a file that needs only torch)."
+            help="json (read by lrsearch.load_schedule), csv (step, lr, momentum), python (a file "
+            "that needs only torch), or a file for lightning, transformers, keras, optax or timm."
         ),
     ] = "json",
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Updates of your run, if others; durations keep their share."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A file; else the terminal.")
     ] = None,
 ) -> None:
     """Write the best schedule as a file that a training script can use."""
-    from lrsearch.export import FORMATS, exported
+    from lrsearch.export import FORMATS, exported, lost, rescaled
 
     if format not in FORMATS:
         raise LrsearchError(f"--format is {format!r}; {nearest(format, FORMATS)}")
     with opened(storage, study) as found:
-        text = FORMATS[format](exported(found, trial))
+        best = exported(found, trial)
+    steps = best.total_steps if steps is None else steps
+    text = FORMATS[format](rescaled(best, steps))
+    for sentence in lost(best, steps):
+        typer.echo(f"note: {sentence}", err=True)
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -59,7 +59,7 @@ def launch(
     check_task(spec, task)
     with storage_errors(storage):
         study = create_study(open_storage(storage), spec, task)
-        _run(study, storage, places, trials)
+        _search(study, storage, places, trials)
 
 
 def resume(
@@ -76,18 +76,30 @@ def resume(
     _quiet()
     places = slots(device.value, workers, workers_per_device)
     with opened(storage, study) as found:
-        _run(found, storage, places, trials)
+        _search(found, storage, places, trials)
 
 
-def _run(study: Study, url: str, places: list[Slot], trials: int | None) -> None:
-    from lrsearch.cli.view import LiveView, print_result
+def _search(study: Study, url: str, places: list[Slot], trials: int | None) -> None:
+    from lrsearch.cli.view import print_confirmation, print_result
+    from lrsearch.confirm import read_confirmation
+
+    if trials is not None:
+        study.set_target(trials)
+    run(study, url, places)
+    if study.spec.confirm:
+        print_confirmation(read_confirmation(study))
+    else:
+        print_result(study, url)
+
+
+def run(study: Study, url: str, places: list[Slot]) -> None:
+    """Work on a study until nothing is left to do, and show it; leave where it is interrupted."""
+    from lrsearch.cli.view import LiveView
     from lrsearch.dashboard import refresh
     from lrsearch.figures import read_layout
     from lrsearch.launch import run_workers
 
     read_layout()  # one that cannot be used is refused before anything is trained
-    if trials is not None:
-        study.set_target(trials)
     study.set_stopping(False)
     with LiveView(study) as view:
         ended = run_workers(study, url, places, view.show)
@@ -95,7 +107,6 @@ def _run(study: Study, url: str, places: list[Slot], trials: int | None) -> None
     if not ended:
         typer.echo("interrupted; the trials in hand are kept: `lrsearch resume` goes on", err=True)
         raise typer.Exit(130)
-    print_result(study, url)
 
 
 def _quiet() -> None:

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lrsearch.confirm import Confirmation, confirmed_rows, in_words
 from lrsearch.schedules import Schedule
 from lrsearch.status import Best, Status, read_status
 from lrsearch.storage import masked
@@ -106,6 +107,20 @@ def print_result(study: Study, url: str) -> None:
     ):
         console.print(f"  {command}", markup=False)
         console.print(f"      {what}", style="dim", markup=False)
+
+
+def print_confirmation(found: Confirmation) -> None:
+    """Print what a confirmation found: a table, then sentences."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("schedule", "base_lr", f"{found.metric} ± 95 %", "sd", "behind ± 95 %"):
+        table.add_column(column, justify="left" if column == "schedule" else "right")
+    for row in confirmed_rows(found):
+        table.add_row(*row)
+    console.print(f"\n[bold]Confirmed[/] on {len(found.seeds)} seeds, the same for all")
+    console.print(table)
+    for line in in_words(found):
+        console.print(f"  {line}", markup=False)
 
 
 def _panel(status: Status, metric: str, left: str) -> RenderableType:

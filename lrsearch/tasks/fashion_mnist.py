@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 from platformdirs import user_cache_path
-from torch import nn
+from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
 from lrsearch.errors import DataError, TaskError, nearest
@@ -56,7 +56,8 @@ def task(
 ) -> Supervised:
     """Return a network on FashionMNIST as a task.
 
-    The first 50,000 training images train and the last 10,000 validate; the test set is not read.
+    The first 50,000 training images train and the last 10,000 validate. The 10,000 test images are
+    read only where a schedule is confirmed.
 
     Args:
         model: "lenet", or `module:factory` for your own (a callable that returns a network for
@@ -117,7 +118,13 @@ def load(root: Path, subset: int | None = None) -> Data:
         if subset > split:
             raise TaskError(f"task.subset must be at most {split} images, but got {subset}")
         train, validation = slice(0, subset), slice(split, split + subset // 5)
-    return Data((images[train], labels[train]), (images[validation], labels[validation]))
+    kept = (images[validation], labels[validation])
+    return Data((images[train], labels[train]), kept, partial(_test, root))
+
+
+def _test(root: Path) -> tuple[Tensor, Tensor]:
+    dataset = FashionMNIST(str(root), train=False)
+    return dataset.data.unsqueeze(1), dataset.targets
 
 
 def _dataset(root: Path) -> FashionMNIST:

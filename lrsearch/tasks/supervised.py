@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from lrsearch.domains import Float
 from lrsearch.errors import TaskError
 from lrsearch.schedules import Schedule
+from lrsearch.schedules.torch import ScheduleLR
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
@@ -27,7 +29,8 @@ class Supervised:
     """A task of any network and data.
 
     Metrics are `train_loss` (mean over the epoch's batches), `val_loss` and `val_` with the name of
-    each metric; `grad_norm`, `loss_jump` and `loss_jump_step` tell of instability (`History`).
+    each metric, and `test_…` alike where a schedule is confirmed; `grad_norm`, `loss_jump` and
+    `loss_jump_step` tell of instability (`History`).
     Every epoch trains the full batches of a fresh order of the data. All randomness derives from
     the seed and the epoch, so a run goes on exactly from any epoch.
 
@@ -131,7 +134,9 @@ class Supervised:
                 for _ in range(0 if self.lr_every == "update" else passed - 1):
                     scheduler.step()
 
-            metrics, bad = history.sum_up(seen, start)
+            losses = torch.stack([update.loss for update in seen])
+            grad_norms = torch.stack([update.grad_norm for update in seen])
+            metrics, bad = history.sum_up(losses, grad_norms, start)
             if bad is not None:
                 yield Progress(epoch + 1, metrics, step=start + bad, lr=seen[bad].lr)
                 return
@@ -141,13 +146,8 @@ class Supervised:
                 metrics,
                 step=start + len(seen),
                 lr=seen[-1].lr,
-                capture=lambda epoch=epoch: {  # type: ignore[misc]
-                    "epoch": epoch + 1,
-                    **training.state_dict(),
-                    "scheduler": scheduler.state_dict(),
-                    "first_loss": history.first_loss,
-                    "last_loss": history.last_loss,
-                },
+                capture=partial(run_state, epoch + 1, training, scheduler, history),
+                test=lambda: training.test(self._metrics("test")),
             )
             yield progress
             if progress.diverged:
@@ -195,5 +195,21 @@ class Supervised:
 
     @property
     def _validation_metrics(self) -> dict[str, Loss]:
-        named = {f"val_{name}": metric for name, metric in self.metrics.items()}
-        return {"val_loss": self.loss, **named}
+        return self._metrics("val")
+
+    def _metrics(self, of: str) -> dict[str, Loss]:
+        named = {f"{of}_{name}": metric for name, metric in self.metrics.items()}
+        return {f"{of}_loss": self.loss, **named}
+
+
+def run_state(
+    epoch: int, training: Training, scheduler: ScheduleLR, history: History
+) -> dict[str, Any]:
+    """Return what a run needs to go on after `epoch` epochs; the tensors are the live ones."""
+    return {
+        "epoch": epoch,
+        **training.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "first_loss": history.first_loss,
+        "last_loss": history.last_loss,
+    }

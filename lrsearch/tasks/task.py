@@ -31,6 +31,8 @@ class Progress:
         capture: returns what `run` needs to go on from here as `state` (tensors, numbers, strings,
             lists, dicts). It is called, if at all, before the run goes on. Without it a run that
             is interrupted starts over. Its tensors may be the run's own: save or copy them first.
+        test: returns metrics (`test_…`) on data that no search looks at. It is called, if at all,
+            after the last epoch of a run that confirms a schedule, before the run goes on.
     """
 
     epoch: int
@@ -38,6 +40,7 @@ class Progress:
     step: int | None = None
     lr: float | None = None
     capture: Callable[[], dict[str, Any]] | None = None
+    test: Callable[[], Mapping[str, float]] | None = None
 
     @property
     def diverged(self) -> bool:

@@ -19,11 +19,13 @@ from lrsearch.tasks.loop import Loss, Update, evaluate, updates
 class Data:
     """Training and validation examples as tensors: (inputs [N, …], targets [N, …]) each.
 
-    Inputs may be floats, or bytes (uint8), which are read as floats in [0, 1].
+    Inputs may be floats, or bytes (uint8), which are read as floats in [0, 1]. `test` loads such
+    examples as well; it is called only where a schedule is confirmed.
     """
 
     train: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
+    test: Callable[[], tuple[Tensor, Tensor]] | None = None
     _copies: dict[str, Data] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -40,7 +42,7 @@ class Data:
         if device not in self._copies:
             (x, y), (x_val, y_val) = self.train, self.validation
             self._copies[device] = Data(
-                (x.to(device), y.to(device)), (x_val.to(device), y_val.to(device))
+                (x.to(device), y.to(device)), (x_val.to(device), y_val.to(device)), self.test
             )
         return self._copies[device]
 
@@ -84,14 +86,17 @@ class Training:
         self.clip_norm = clip_norm
         self.seed = seed
 
-    def epoch(self, number: int) -> Iterator[Update]:
-        """Train on the full batches of a fresh order of the data; yield after each update."""
+    def order(self, number: int) -> Tensor:
+        """Return the order of the data in an epoch, int64[N]; seed what else it draws."""
         seeds = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)
         torch.manual_seed(int(seeds[0] >> 1))
-        inputs, targets = self.data.train
-        order = torch.randperm(len(targets)).to(targets.device)
+        targets = self.data.train[1]
+        return torch.randperm(len(targets)).to(targets.device)
+
+    def epoch(self, number: int) -> Iterator[Update]:
+        """Train on the full batches of a fresh order of the data; yield after each update."""
         return updates(
-            self.network, self.optimizer, self.loss, inputs, targets, order,
+            self.network, self.optimizer, self.loss, *self.data.train, self.order(number),
             batch_size=self.batch_size, clip_norm=self.clip_norm,
         )  # fmt: skip
 
@@ -105,6 +110,17 @@ class Training:
     def validate(self, metrics: Mapping[str, Loss]) -> dict[str, float]:
         """Return the mean of each metric over the validation data."""
         return evaluate(self.network, metrics, *self.data.validation)
+
+    def test(self, metrics: Mapping[str, Loss]) -> dict[str, float]:
+        """Return the mean of each metric over the test data, loaded for it; none if there is none.
+
+        Call it once, for a schedule that is confirmed.
+        """
+        if self.data.test is None:
+            return {}
+        device = self.data.train[1].device
+        inputs, targets = (tensor.to(device) for tensor in self.data.test())
+        return evaluate(self.network, metrics, inputs, targets)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of network and optimizer; the tensors are the live ones."""

@@ -1,0 +1,44 @@
+"""`lrsearch confirm`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.launch import DeviceOption, PerDevice, Workers, run
+from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption, StudyOption, opened
+
+
+def confirm(
+    storage: StorageOption = DEFAULT_STORAGE,
+    study: StudyOption = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best schedules.")] = 5,
+    seeds: Annotated[int, typer.Option(min=2, help="On how many fresh seeds each.")] = 5,
+    against: Annotated[
+        str, typer.Option(metavar="FAMILY,…", help="Also the best schedule of these families.")
+    ] = "",
+    workers: Workers = None,
+    workers_per_device: PerDevice = 1,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Train the best schedules again on fresh seeds, the same for all, and test each once.
+
+    With the best of each of the three best families, constant, and what the study file lists. Run
+    again, it goes on where it stopped.
+    """
+    from lrsearch.cli.view import print_confirmation
+    from lrsearch.confirm import confirmation_spec, read_confirmation
+    from lrsearch.devices import slots
+    from lrsearch.study import check_task, create_study
+    from lrsearch.tasks import load_task
+
+    places = slots(device.value, workers, workers_per_device)
+    with opened(storage, study) as search:
+        names = [name.strip() for name in against.split(",") if name.strip()]
+        spec = confirmation_spec(search, top, seeds, names)
+        task = load_task(spec.task.run, spec.task_options())
+        check_task(spec, task)
+        confirming = create_study(search.storage, spec, task)
+        run(confirming, storage, places)
+        print_confirmation(read_confirmation(confirming))

@@ -1,0 +1,14 @@
+"""The verified winner: the best schedules of a search once more, on fresh seeds and unseen data."""
+
+from lrsearch.confirm.candidates import confirmation_spec
+from lrsearch.confirm.confirmation import Confirmation, Entry, read_confirmation
+from lrsearch.confirm.words import confirmed_rows, in_words
+
+__all__ = [
+    "Confirmation",
+    "Entry",
+    "confirmation_spec",
+    "confirmed_rows",
+    "in_words",
+    "read_confirmation",
+]

@@ -1,0 +1,124 @@
+"""Which schedules of a search are confirmed, and the study that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lrsearch.errors import SpecError, StudyError, nearest
+from lrsearch.identity import agree
+from lrsearch.spec import StudySpec
+from lrsearch.study import Study, confirmation_name, open_study, schedule_of
+
+FAMILIES = 3
+"""So many of the best families are confirmed with at least one schedule each."""
+
+
+def confirmation_spec(
+    study: Study, top: int = 5, seeds: int = 5, against: Sequence[str] = ()
+) -> StudySpec:
+    """Return the study that confirms the best schedules of a search.
+
+    It holds the best `top` complete trials, the best of each of the best three families, the best
+    of each family in `against`, `constant` where the search has one, and what the study file lists.
+    No schedule is in it twice.
+
+    Args:
+        study: the search.
+        top: how many of its best trials, at least 1.
+        seeds: on how many fresh seeds each, at least 2.
+        against: families to compare with.
+
+    Raises:
+        StudyError: if no trial of the search is complete, or a family has none that ended.
+    """
+    if study.spec.confirm:
+        raise StudyError(f"study {study.name!r} confirms another itself; name the search")
+    if top < 1 or seeds < 2:
+        raise SpecError(f"--top must be at least 1 and --seeds at least 2, but got {top}, {seeds}")
+    chosen = _chosen(study, top, against)
+    data = study.spec.to_dict()
+    first = study.spec.study.seed + 1
+    data["study"] |= {"trials": len(chosen) * seeds}
+    data["schedules"] = [schedule_of(trial).to_dict() for trial in chosen]
+    data["pruning"] = {"kind": "none"}
+    data["sampler"] = {"kind": "random"}
+    data["space"] = {key: value for key, value in data["space"].items() if key.startswith("task.")}
+    data["confirm"] = {
+        "of": study.name,
+        "seeds": list(range(first, first + seeds)),
+        "names": [f"{schedule_of(trial).shape.name} #{trial.number}" for trial in chosen],
+        "trials": [trial.number for trial in chosen],
+        "options": [_options(trial) for trial in chosen],
+    }
+    return _named(study, data)
+
+
+def _named(study: Study, data: dict[str, Any]) -> StudySpec:
+    """Name a confirmation: as one that is there and the same, which then goes on, or by a new name.
+
+    A search that has gone on has other candidates, and its old confirmation is kept.
+    """
+    there = {found.study_name for found in study.storage.get_all_studies()}
+    for number in count(1):
+        data["study"]["name"] = confirmation_name(study.name, number)
+        spec = StudySpec.from_dict(data)
+        if spec.study.name not in there or open_study(study.storage, spec.study.name).spec == spec:
+            return spec
+    raise AssertionError("count never ends")
+
+
+def _chosen(study: Study, top: int, against: Sequence[str]) -> list[FrozenTrial]:
+    """Return the trials to confirm, the best first; no two of them train the same."""
+    study.best_trial()  # there must be one
+    ended = [trial for trial in _ranked(study) if "diverged" not in trial.user_attrs]
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    best_of: dict[str, FrozenTrial] = {}
+    for trial in ended:
+        best_of.setdefault(schedule_of(trial).shape.name, trial)
+    for name in against:
+        if name not in best_of:
+            raise StudyError(
+                f"--against {name}: the search has no trial of it that ended; "
+                f"{nearest(name, best_of)}"
+            )
+    wanted = complete[:top]
+    families = list(dict.fromkeys(schedule_of(trial).shape.name for trial in complete))
+    wanted += [best_of[name] for name in (*families[:FAMILIES], *against)]
+    wanted += [best_of["constant"]] if "constant" in best_of else []
+    wanted += [trial for trial in ended if "given" in trial.user_attrs]
+    chosen: list[FrozenTrial] = []
+    for trial in sorted(wanted, key=ended.index):
+        if not any(_same(trial, other) for other in chosen):
+            chosen.append(trial)
+    return chosen
+
+
+def _ranked(study: Study) -> list[FrozenTrial]:
+    """Return the trials that ended with a value: the complete ones, then by horizon and value."""
+    sign = -1 if study.spec.study.direction == "maximize" else 1
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    ended = [t for t in study.optuna.get_trials(states=states) if t.intermediate_values]
+
+    def place(trial: FrozenTrial) -> tuple[bool, int, float]:
+        step = trial.last_step or 0
+        value = trial.intermediate_values[step] if trial.value is None else trial.value
+        return trial.state != TrialState.COMPLETE, -step, sign * value
+
+    return sorted(ended, key=place)
+
+
+def _same(one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Return whether two trials train the same."""
+    a, b = schedule_of(one), schedule_of(other)
+    return _options(one) == _options(other) and (
+        a == b or agree(a, b, one.user_attrs["total_steps"])
+    )
+
+
+def _options(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the values of the searched options of the task."""
+    return {name: value for name, value in trial.params.items() if name.startswith("task.")}
