@@ -1,0 +1,39 @@
+"""Another horizon: what a schedule keeps when the run gets longer or shorter, and what not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lrsearch.errors import ScheduleError
+from lrsearch.export.exported import Exported
+from lrsearch.schedules import Plateau
+
+
+def rescaled(best: Exported, total_steps: int) -> Exported:
+    """Return the export for a run of `total_steps` updates; durations keep their share.
+
+    Raises:
+        ScheduleError: if `total_steps` is below 1.
+    """
+    if total_steps < 1:
+        raise ScheduleError(f"a run has at least 1 update, but got {total_steps}")
+    return replace(best, total_steps=total_steps)
+
+
+def lost(best: Exported, total_steps: int) -> list[str]:
+    """Return, one sentence each, what of `best` does not transfer to `total_steps` updates."""
+    if total_steps == best.total_steps:
+        return []
+    schedule = best.schedule
+    found = [
+        f"base_lr {schedule.base_lr:g} was found with {best.total_steps} updates and is not "
+        f"rescaled; another may be better with {total_steps}"
+    ]
+    if isinstance(schedule.shape, Plateau):
+        found.append(
+            "patience and cooldown count evaluations, so their share of the run changes unless "
+            "there are as many evaluations as before"
+        )
+    if schedule.warmup and schedule.warmup.fraction * total_steps < 1:
+        found.append(f"the warmup is shorter than one of {total_steps} updates, so there is none")
+    return found

@@ -1,0 +1,106 @@
+"""optax: a schedule of the count, its own where it has an exact one, else a table."""
+
+from __future__ import annotations
+
+from lrsearch.export.exported import Exported
+from lrsearch.export.parts import before_plateau, drops, plateau_of
+from lrsearch.export.source import STANDARD, formula, head, joined
+from lrsearch.schedules import Plateau
+
+_USAGE = """
+Needs optax:
+
+    optimizer = optax.sgd(learning_rate)
+"""
+_MOVES_USAGE = """
+Needs optax. What moves must be injected:
+
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate, momentum)
+"""
+_PLATEAU_USAGE = """
+    plateau_state = plateau.init(params)
+    # at every update
+    updates, state = optimizer.update(gradients, state, params)
+    updates = optax.tree.scale(plateau_state.scale, updates)
+    # after every evaluation, which is what `patience` and `cooldown` count
+    _, plateau_state = plateau.update(updates, plateau_state, value=val_loss)
+
+An improvement on a negative loss is never seen.
+"""
+_TABLE = '''
+# a table: single precision would lose the formula's small last rates
+RATES = jnp.asarray([Schedule().lr(step, TOTAL_STEPS) for step in range(TOTAL_STEPS)])
+
+
+def learning_rate(count):
+    """Return the rate of update `count`, from 0; past the end the last holds."""
+    return RATES[jnp.minimum(count, TOTAL_STEPS - 1)]
+'''
+_MOMENTUM = '''
+MOMENTA = jnp.asarray([Schedule().momentum(step, TOTAL_STEPS) for step in range(TOTAL_STEPS)])
+
+
+def momentum(count):
+    """Return the momentum of update `count`, from 0; past the end the last holds."""
+    return MOMENTA[jnp.minimum(count, TOTAL_STEPS - 1)]
+'''
+_PLATEAU = """
+plateau = optax.contrib.reduce_on_plateau(
+    factor={drop_factor!r},
+    patience={patience},  # optax drops at the last of these bad values, others after it
+    rtol={threshold!r},
+    atol={atol!r},
+    cooldown={cooldown!r},
+    min_scale={min_factor!r},
+)
+"""
+_TABLE_IMPORTS = [*STANDARD, "import jax.numpy as jnp"]
+
+
+def to_optax(best: Exported) -> str:
+    """Return a module with `learning_rate`, and `momentum` or `plateau` where there is one.
+
+    Raises:
+        StudyError: for a `plateau` that never drops.
+    """
+    if shape := plateau_of(best):
+        return _plateau(best, shape)
+    found = drops(best)
+    if found is not None:
+        return head(best, _USAGE, ["import optax"]) + _native(best.schedule.base_lr, found)
+    moves = best.schedule.momentum(0, best.total_steps) is not None
+    return joined(
+        head(best, _MOVES_USAGE if moves else _USAGE, _TABLE_IMPORTS),
+        formula(best.schedule),
+        _TABLE,
+        *([_MOMENTUM] if moves else []),
+    )
+
+
+def _native(base_lr: float, found: list[tuple[int, float]]) -> str:
+    if not found:
+        return "learning_rate = optax.constant_schedule(BASE_LR)\n"
+    scales, last = {}, base_lr
+    for step, rate in found:
+        scales[step], last = rate / last, rate
+    return f"learning_rate = optax.piecewise_constant_schedule(BASE_LR, {scales})\n"
+
+
+def _plateau(best: Exported, shape: Plateau) -> str:
+    usage = _USAGE + _PLATEAU_USAGE
+    rule = _PLATEAU.format(
+        **vars(shape) | {"patience": shape.patience + 1},
+        atol=0.0 if shape.threshold else 1e-30,  # optax refuses two zeros
+    )
+    if best.schedule.warmup is None:
+        return joined(
+            head(best, usage, ["import optax", "import optax.contrib"])
+            + _native(best.schedule.base_lr, []),
+            rule,
+        )
+    return joined(
+        head(best, usage, [*_TABLE_IMPORTS, "import optax.contrib"]),
+        formula(before_plateau(best.schedule)),
+        _TABLE,
+        rule,
+    )

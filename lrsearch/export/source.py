@@ -1,0 +1,126 @@
+"""The formula of a schedule as Python source, put together from this package's own.
+
+So there is one formula per family, and what an exported file computes is what was trained. The
+source needs the standard library alone; each format lays its framework's part behind it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from lrsearch.export.exported import Exported
+from lrsearch.schedules import Family, Moment, Schedule, Warmup
+from lrsearch.schedules.family import completed
+from lrsearch.schedules.schedule import in_run
+from lrsearch.schedules.warmup import SHAPES
+
+STANDARD = [
+    "import math",
+    "from collections.abc import Sequence",
+    "from typing import NamedTuple",
+    "",
+]
+"""The imports of a file that holds the formula."""
+TORCH = [
+    *STANDARD[:2],
+    "from typing import Any, NamedTuple",
+    "",
+    "from torch.optim import Optimizer",
+    "from torch.optim.lr_scheduler import LRScheduler",
+]
+"""The imports of a file that holds the formula and torch's scheduler."""
+
+
+def head(best: Exported, usage: str, imports: list[str]) -> str:
+    """Return a module's docstring, its imports, and the constants TOTAL_STEPS and BASE_LR.
+
+    `usage` is the docstring's second part; `imports` are those of the standard library, an empty
+    string, and those of the framework.
+    """
+    study = repr(best.study).replace('"', r"\"")  # no study's name may end the docstring
+    return "\n".join(
+        (
+            f'"""The learning-rate schedule {best.schedule.shape.name!r}, found by lrsearch.',
+            "",
+            f"Trial {best.trial} of the study {study}; its value was {best.value:g}.",
+            "",
+            usage.strip("\n"),
+            '"""',
+            "",
+            "from __future__ import annotations",
+            "",
+            *imports,
+            "",
+            f"TOTAL_STEPS = {best.total_steps}",
+            f"BASE_LR = {best.schedule.base_lr!r}",
+            "",
+        )
+    )
+
+
+def formula(schedule: Schedule) -> str:
+    """Return the source of the class `Schedule`, with `lr` and `momentum`, and what it needs."""
+    shape, warmup = schedule.shape, schedule.warmup
+    family = type(shape)
+    parts = [
+        "ScheduleError = ValueError\n",
+        inspect.getsource(Moment),
+        inspect.getsource(completed),
+        inspect.getsource(in_run),
+        _class(family, {name: getattr(shape, name) for name in family.parameters()}, _own(family)),
+    ]
+    if warmup is not None:
+        parts += [
+            inspect.getsource(SHAPES[warmup.shape]),
+            f"SHAPES = {{{warmup.shape!r}: {SHAPES[warmup.shape].__name__}}}\n",
+            _class(Warmup, vars(warmup), [Warmup.__call__]),
+        ]
+    constants = {
+        "shape": _Code(f"{family.__name__}()"),
+        "base_lr": _Code("BASE_LR"),
+        "warmup": _Code("Warmup()") if warmup else None,
+    }
+    parts.append(_class(Schedule, constants, [Schedule.lr, Schedule.momentum]))
+    return joined(*parts)
+
+
+def torch_scheduler() -> str:
+    """Return the source of torch's scheduler `ScheduleLR`."""
+    from lrsearch.schedules.torch import ScheduleLR
+
+    return inspect.getsource(ScheduleLR)
+
+
+def joined(*parts: str) -> str:
+    """Return the parts of a module, two empty lines between them."""
+    return "\n\n".join(part.strip("\n") + "\n" for part in parts)
+
+
+class _Code(str):
+    """Text that stands for itself."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _class(cls: type, constants: dict[str, Any], methods: list[Callable[..., Any]]) -> str:
+    """Return the source of a plain class with these constants and methods."""
+    summary = (inspect.getdoc(cls) or "").splitlines()[0]
+    lines = [f"class {cls.__name__}:", f'    """{summary}"""', ""]
+    lines += [f"    {name} = {value!r}" for name, value in constants.items()]
+    sources = [inspect.getsource(method) for method in methods]
+    return "\n".join(lines) + "\n\n" + "\n".join(sources)
+
+
+def _own(family: type[Family]) -> list[Callable[..., Any]]:
+    """Return what a family computes with: its formula, its momentum, its private helpers."""
+    own = [
+        method
+        for name, method in vars(family).items()
+        if isinstance(method, FunctionType)
+        and (name == "__call__" or (name.startswith("_") and not name.startswith("__")))
+    ]
+    return [*own, family.momentum]

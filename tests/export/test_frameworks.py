@@ -1,0 +1,58 @@
+"""Exported files in the real frameworks: at every update the rate of the schedule's own curve."""
+
+import numpy as np
+import optuna
+import pytest
+import running
+
+from lrsearch import Schedule, SearchSpace, Warmup, families
+from lrsearch.export import FORMATS, Exported
+
+TOTAL = 40
+
+
+def cases(name, total_steps):
+    """A family's defaults, and schedules from its whole space with warmups where it takes them."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [SearchSpace((name,)).suggest(study.ask(), total_steps) for _ in range(2)]
+    schedules = [Schedule(families[name](), 0.3)]
+    warmups = (Warmup("cosine", 0.11, 0.05), Warmup("linear", 0.25))
+    for schedule, warmup in zip(drawn, warmups, strict=True):
+        laid = None if schedule.shape.own_rise else warmup
+        schedules.append(Schedule(schedule.shape, schedule.base_lr, laid))
+    return [Exported(s, "s", 0, 0.5, total_steps, running.LOSSES) for s in schedules]
+
+
+def framework(name):
+    pytest.importorskip(name, reason=f"{name} is not installed; pip install '.[frameworks]'")
+
+
+def run(name, best, folder):
+    more = (folder,) if name == "transformers" else ()
+    module = running.loaded(FORMATS[name](best))
+    assert best.total_steps == module.TOTAL_STEPS
+    return getattr(running, name)(module, best.total_steps, *more)
+
+
+@pytest.mark.parametrize("family", families)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optax",
+        "timm",
+        pytest.param("keras", marks=pytest.mark.slow),
+        pytest.param("lightning", marks=pytest.mark.slow),
+        pytest.param("transformers", marks=pytest.mark.slow),
+    ],
+)
+def test_the_framework_trains_with_the_curve(name, family, tmp_path):
+    framework(name)
+    tolerance = 1e-6 if name in ("keras", "optax") else 1e-12
+    for best in (*cases(family, TOTAL), *cases(family, 1)):
+        seen = run(name, best, tmp_path)
+        schedule, steps = best.schedule, best.total_steps
+        curve = schedule.curve(steps, running.LOSSES[: min(10, steps)])
+        np.testing.assert_allclose([lr for lr, _ in seen], curve, rtol=tolerance, err_msg=family)
+        moved = [schedule.momentum(step, steps) for step in range(steps)]
+        expected = [0.9 if momentum is None else momentum for momentum in moved]
+        np.testing.assert_allclose([m for _, m in seen], expected, rtol=tolerance)
