@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-
-from lrsearch.tasks.loop import Update
+from torch import Tensor
 
 
 @dataclass
@@ -20,14 +19,21 @@ class History:
     first_loss: float | None = None
     last_loss: float | None = None
 
-    def sum_up(self, updates: list[Update], start: int) -> tuple[dict[str, float], int | None]:
+    def sum_up(
+        self, losses: Tensor, grad_norms: Tensor, start: int
+    ) -> tuple[dict[str, float], int | None]:
         """Return the metrics of an epoch whose first update is `start`.
+
+        Args:
+            losses: [S], of the batches.
+            grad_norms: [S], of the whole gradient, before clipping.
+            start: the first update.
 
         Returns:
             The metrics, and the index of the first loss that is not finite, if there is one; then
             `train_loss` is that loss and stands alone.
         """
-        losses = torch.stack([update.loss for update in updates]).double().cpu()
+        losses = losses.double().cpu()
         finite = torch.isfinite(losses)
         if not finite.all():
             bad = int(finite.logical_not().nonzero()[0])
@@ -38,7 +44,7 @@ class History:
         self.last_loss = float(losses[-1])
         return {
             "train_loss": float(losses.mean()),
-            "grad_norm": float(torch.stack([update.grad_norm for update in updates]).max()),
+            "grad_norm": float(grad_norms.max()),
             "loss_jump": float(rises.max()) / max(abs(self.first_loss), 1e-12),
             "loss_jump_step": start + int(rises.argmax()),
         }, None

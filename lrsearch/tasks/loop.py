@@ -11,6 +11,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [B, …], targets [B, …]) → scalar, the mean over the batch."""
+EVALUATED = 1000
+"""Examples in a batch of an evaluation."""
 
 
 class Update(NamedTuple):
@@ -72,7 +74,7 @@ def evaluate(
     metrics: Mapping[str, Loss],
     inputs: Tensor,
     targets: Tensor,
-    batch_size: int = 1000,
+    batch_size: int = EVALUATED,
 ) -> dict[str, float]:
     """Return each metric's mean over all examples; the network is left in training mode."""
     network.eval()

@@ -16,12 +16,11 @@ from torch.optim import Optimizer
 from lrsearch.domains import Float
 from lrsearch.errors import TaskError
 from lrsearch.schedules import Schedule
-from lrsearch.schedules.torch import ScheduleLR
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
 from lrsearch.tasks.task import Progress
-from lrsearch.tasks.training import Data, Training
+from lrsearch.tasks.training import Data, Training, run_state
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Supervised:
     @property
     def metric_names(self) -> list[str]:
         """The names of the metrics in every `Progress`."""
-        return ["train_loss", *self._validation_metrics, "grad_norm", "loss_jump", "loss_jump_step"]
+        stability = ["grad_norm", "loss_jump", "loss_jump_step"]
+        return ["train_loss", *self.named_metrics("val"), *stability]
 
     @property
     def base_lr(self) -> Float | None:
@@ -128,26 +128,25 @@ class Supervised:
                 # a run of any length has as many evaluations and parts as the full run has epochs
                 passed = step * self.epochs // total_steps - (step - 1) * self.epochs // total_steps
                 if passed and schedule.shape.reads_losses:
-                    validation = training.validate(self._validation_metrics)
+                    validation = training.validate(self.named_metrics("val"))
                 if self.lr_every == "update" or passed:
                     scheduler.step(validation.get("val_loss"))
                 for _ in range(0 if self.lr_every == "update" else passed - 1):
                     scheduler.step()
 
-            losses = torch.stack([update.loss for update in seen])
-            grad_norms = torch.stack([update.grad_norm for update in seen])
-            metrics, bad = history.sum_up(losses, grad_norms, start)
+            _, losses, norms = zip(*seen, strict=True)
+            metrics, bad = history.sum_up(torch.stack(losses), torch.stack(norms), start)
             if bad is not None:
                 yield Progress(epoch + 1, metrics, step=start + bad, lr=seen[bad].lr)
                 return
-            metrics |= validation or training.validate(self._validation_metrics)
+            metrics |= validation or training.validate(self.named_metrics("val"))
             progress = Progress(
                 epoch + 1,
                 metrics,
                 step=start + len(seen),
                 lr=seen[-1].lr,
                 capture=partial(run_state, epoch + 1, training, scheduler, history),
-                test=lambda: training.test(self._metrics("test")),
+                test=lambda: training.test(self.named_metrics("test")),
             )
             yield progress
             if progress.diverged:
@@ -193,23 +192,7 @@ class Supervised:
     def _data(self) -> Data:
         return self.data()
 
-    @property
-    def _validation_metrics(self) -> dict[str, Loss]:
-        return self._metrics("val")
-
-    def _metrics(self, of: str) -> dict[str, Loss]:
+    def named_metrics(self, of: str) -> dict[str, Loss]:
+        """Return the loss and the metrics by their names on the data `of`: "val" or "test"."""
         named = {f"{of}_{name}": metric for name, metric in self.metrics.items()}
         return {f"{of}_loss": self.loss, **named}
-
-
-def run_state(
-    epoch: int, training: Training, scheduler: ScheduleLR, history: History
-) -> dict[str, Any]:
-    """Return what a run needs to go on after `epoch` epochs; the tensors are the live ones."""
-    return {
-        "epoch": epoch,
-        **training.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "first_loss": history.first_loss,
-        "last_loss": history.last_loss,
-    }

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.errors import DataError
-from lrsearch.tasks.loop import Loss, Update, evaluate, updates
+from lrsearch.schedules.torch import ScheduleLR
+from lrsearch.tasks.history import History
+from lrsearch.tasks.loop import Loss, Update, as_input, evaluate, updates
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,14 @@ class Training:
         inputs, targets = (tensor.to(device) for tensor in self.data.test())
         return evaluate(self.network, metrics, inputs, targets)
 
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Return, by name, the parameters that the loss has a gradient for; others stay as is."""
+        probe = deepcopy(self.network).train()
+        inputs, targets = (tensor[: self.batch_size] for tensor in self.data.train)
+        self.loss(probe(as_input(inputs)), targets).backward()  # type: ignore[no-untyped-call]
+        reached = {name for name, p in probe.named_parameters() if p.grad is not None}
+        return {name: p for name, p in self.network.named_parameters() if name in reached}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of network and optimizer; the tensors are the live ones."""
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -130,3 +140,16 @@ class Training:
         """Go on from a state; it is copied, since torch would train on in it."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+
+
+def run_state(
+    epoch: int, training: Training, scheduler: ScheduleLR, history: History
+) -> dict[str, Any]:
+    """Return what a run needs to go on after `epoch` epochs; the tensors are the live ones."""
+    return {
+        "epoch": epoch,
+        **training.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "first_loss": history.first_loss,
+        "last_loss": history.last_loss,
+    }

@@ -1,0 +1,193 @@
+"""A pack: trials of one horizon that train together, one batch for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lrsearch.schedules import Schedule
+from lrsearch.tasks.history import History
+from lrsearch.tasks.optimizers import build_optimizer
+from lrsearch.tasks.stack import Stack
+from lrsearch.tasks.supervised import Supervised
+from lrsearch.tasks.task import Progress
+from lrsearch.tasks.training import run_state
+
+
+@dataclass
+class _Member:
+    """One trial of a pack."""
+
+    schedule: Schedule
+    history: History = field(default_factory=History)
+    losses: list[float] = field(default_factory=list)
+    """The validation losses that the schedule has heard of."""
+
+
+class Pack:
+    """Trials of one task, one seed and one horizon that train together.
+
+    A member's numbers are those of `Supervised.run` but for rounding, whoever else is in the pack,
+    and a member may go on alone or in another pack from the state that its progress captures. All
+    members begin with the same weights and see the same batches. Only what a network draws itself
+    (dropout) is each member's own, and depends on who is in the pack.
+
+    Args:
+        task: what is trained; `lrsearch.tasks.packable.why_not` tells whether it can be.
+        schedules: one for each member.
+        epochs: how long the runs are; every schedule is trained whole in them.
+        seed: of the weights, the order of the data, dropout.
+        device: a torch device. On CUDA an update is one launch of a graph.
+        states: what each member goes on from, all from the same epoch.
+
+    Raises:
+        TaskError: if the task cannot train so.
+        ValueError: if the states are of several epochs.
+    """
+
+    def __init__(
+        self,
+        task: Supervised,
+        schedules: Sequence[Schedule],
+        *,
+        epochs: int,
+        seed: int,
+        device: str,
+        states: Sequence[dict[str, Any] | None] | None = None,
+    ) -> None:
+        states = states or [None] * len(schedules)
+        begun = {state["epoch"] if state else 0 for state in states}
+        if len(begun) != 1:
+            raise ValueError(f"a pack's members must be at one epoch, but are at {sorted(begun)}")
+        self.task = task
+        self.members = list(range(len(schedules)))
+        """Who trains on; each keeps its number."""
+        self._epoch, self._epochs, self._steps = begun.pop(), epochs, task.steps_per_epoch
+        self._all = [_Member(schedule) for schedule in schedules]
+        self._rows = list(self.members)  # who has which row of the stack
+        self._training = task.start(seed=seed, device=device, lr=schedules[0].base_lr)
+        self._stack = Stack(self._training, task.named_metrics("val"), len(schedules), self._steps)
+        for member, state in zip(self._all, states, strict=True):
+            if state is not None:
+                self._training.load_state_dict(state)
+                self._stack.load(self._all.index(member))
+                member.losses = list(state["scheduler"]["losses"])
+                member.history = History(state["first_loss"], state["last_loss"])
+
+    def run(self) -> Iterator[dict[int, Progress]]:
+        """Train, and yield after every epoch the progress of each member.
+
+        It ends with the last epoch, or when no member is left. A member that has diverged says so
+        and is dropped. Until the run goes on, `keep` may drop others, and a `Progress.capture` may
+        be called.
+        """
+        while self.members and self._epoch < self._epochs:
+            if self._rows != self.members:
+                self._stack.keep([self._rows.index(number) for number in self.members])
+                self._rows = list(self.members)
+            told = self._train()
+            self.keep([number for number, progress in told.items() if not progress.diverged])
+            yield told
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Let only these members train on; the others cost nothing from then on."""
+        self.members = [number for number in self.members if number in numbers]
+
+    def _train(self) -> dict[int, Progress]:
+        """Train an epoch; nothing waits for the device but evaluations that a schedule hears of."""
+        stack, start = self._stack, self._epoch * self._steps
+        order = self._training.order(self._epoch)[: stack.order.numel()]
+        stack.order.copy_(order.view_as(stack.order))
+        rates = np.zeros((self._steps, 2, len(self._rows)))
+        hearing = [member for member in self._living if member.schedule.shape.reads_losses]
+        done = start
+        validation: list[dict[str, float]] = []
+        for end in range(start + 1, start + self._steps + 1):
+            heard = bool(hearing) and self._part(end) > self._part(end - 1)
+            if not heard and end < start + self._steps:
+                continue
+            rates[done - start : end - start] = self._rates(done, end)
+            stack.rates.copy_(torch.from_numpy(rates))
+            stack.update(end - done)
+            done, validation = end, stack.evaluate()
+            for member, metrics in zip(self._living if heard else (), validation, strict=False):
+                if member.schedule.shape.reads_losses:
+                    member.losses.append(metrics["val_loss"])
+
+        self._epoch += 1
+        record = stack.record.cpu()
+        return {
+            number: self._progress(
+                number, start, record[..., row], rates[:, 0, row], validation[row]
+            )
+            for row, number in enumerate(self._rows)
+        }
+
+    def _rates(self, first: int, end: int) -> NDArray[np.float64]:
+        """Return rate and momentum of some updates, float64[end − first, 2, K]."""
+        own = self._stack.optimizer.momentum
+        rates = np.empty((end - first, 2, len(self._rows)))
+        for row, member in enumerate(self._living):
+            for update in range(first, end):
+                step, parts = self._clock(update)
+                # as ScheduleLR: momentum moves only where there is some
+                momentum = member.schedule.momentum(step, parts) if own else None
+                rates[update - first, 0, row] = member.schedule.lr(step, parts, member.losses)
+                rates[update - first, 1, row] = own if momentum is None else momentum
+        return rates
+
+    def _progress(
+        self,
+        number: int,
+        start: int,
+        record: torch.Tensor,
+        lrs: NDArray[np.float64],
+        validation: dict[str, float],
+    ) -> Progress:
+        """Return a member's progress, of its losses and gradient norms [S, 2] and rates [S]."""
+        losses, norms = record.unbind(1)
+        metrics, bad = self._all[number].history.sum_up(losses, norms, start)
+        if bad is not None:
+            return Progress(self._epoch, metrics, step=start + bad, lr=float(lrs[bad]))
+        return Progress(
+            self._epoch,
+            metrics | validation,
+            step=start + self._steps,
+            lr=float(lrs[-1]),
+            capture=partial(self._capture, number),
+        )
+
+    def _capture(self, number: int) -> dict[str, Any]:
+        """Return a member's state; it is a copy."""
+        member, training = self._all[number], self._training
+        assert not callable(self.task.optimizer)
+        training.optimizer = build_optimizer(
+            self.task.optimizer, training.network.parameters(), member.schedule.base_lr
+        )
+        self._stack.store(self._rows.index(number))
+        step, parts = self._clock(self._epoch * self._steps)
+        scheduler = member.schedule.torch(training.optimizer, parts)
+        scheduler.load_state_dict({"step": step, "losses": member.losses, "ratios": [1.0]})
+        return deepcopy(run_state(self._epoch, training, scheduler, member.history))
+
+    @property
+    def _living(self) -> list[_Member]:
+        """The members in the order of their rows."""
+        return [self._all[number] for number in self._rows]
+
+    def _part(self, update: int) -> int:
+        """Return how many of the run's parts, one for each epoch of the full run, are over."""
+        return update * self.task.epochs // (self._epochs * self._steps)
+
+    def _clock(self, update: int) -> tuple[int, int]:
+        """Return a schedule's step and length at an update: see `Supervised.lr_every`."""
+        if self.task.lr_every == "epoch":
+            return self._part(update), self.task.epochs
+        return update, self._epochs * self._steps
