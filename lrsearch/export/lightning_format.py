@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lrsearch.export.exported import Exported
 from lrsearch.export.parts import GROWTH, before_plateau, plateau_of, torch_plateau
-from lrsearch.export.source import STANDARD, TORCH, formula, head, joined, torch_scheduler
+from lrsearch.export.source import STANDARD, TORCH, formula, head, joined, literal, torch_scheduler
 from lrsearch.schedules import Plateau
 
 _USAGE = """
@@ -55,7 +55,7 @@ def to_lightning(best: Exported) -> str:
 
 
 def _plateau(best: Exported, shape: Plateau) -> str:
-    options = f"PLATEAU = {torch_plateau(best, shape)!r}"
+    options = literal("PLATEAU", torch_plateau(best, shape))
     if best.schedule.warmup is None:
         imports = [
             "from typing import Any",

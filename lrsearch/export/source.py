@@ -94,6 +94,12 @@ def torch_scheduler() -> str:
     return inspect.getsource(ScheduleLR)
 
 
+def literal(name: str, values: dict[str, Any]) -> str:
+    """Return the source of a constant that is a dictionary of numbers, strings and dictionaries."""
+    lines = [f"    {key!r}: {value!r},\n" for key, value in values.items()]
+    return f"{name} = {{\n{''.join(lines)}}}\n".replace("'", '"')
+
+
 def joined(*parts: str) -> str:
     """Return the parts of a module, two empty lines between them."""
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
@@ -109,10 +115,10 @@ class _Code(str):
 def _class(cls: type, constants: dict[str, Any], methods: list[Callable[..., Any]]) -> str:
     """Return the source of a plain class with these constants and methods."""
     summary = (inspect.getdoc(cls) or "").splitlines()[0]
-    lines = [f"class {cls.__name__}:", f'    """{summary}"""', ""]
-    lines += [f"    {name} = {value!r}" for name, value in constants.items()]
+    lines = [f"    {name} = {value!r}\n" for name, value in constants.items()]
     sources = [inspect.getsource(method) for method in methods]
-    return "\n".join(lines) + "\n\n" + "\n".join(sources)
+    members = ["".join(lines), *sources] if lines else sources
+    return f'class {cls.__name__}:\n    """{summary}"""\n\n' + "\n".join(members)
 
 
 def _own(family: type[Family]) -> list[Callable[..., Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lrsearch.export.exported import Exported
 from lrsearch.export.parts import GROWTH, before_plateau, plateau_of, torch_plateau
-from lrsearch.export.source import STANDARD, TORCH, formula, head, joined, torch_scheduler
+from lrsearch.export.source import STANDARD, TORCH, formula, head, joined, literal, torch_scheduler
 from lrsearch.schedules import Constant, Cosine, Linear, Polynomial
 
 _ARGUMENTS_USAGE = """
@@ -97,5 +97,4 @@ def _arguments(best: Exported, name: str, options: dict[str, float], **more: Any
         "lr_scheduler_kwargs": options,
         **more,
     }
-    lines = [f"    {key!r}: {value!r},\n" for key, value in arguments.items()]
-    return f"ARGUMENTS = {{\n{''.join(lines)}}}\n".replace("'", '"')
+    return literal("ARGUMENTS", arguments)

@@ -107,7 +107,9 @@ def keras(module, total_steps):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(module.learning_rate, momentum=0.9), "mse")
     data = np.zeros((length, 1), dtype="float32")
-    model.fit(data, data, batch_size=1, epochs=epochs, verbose=0, callbacks=callbacks)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't", DeprecationWarning)
+        model.fit(data, data, batch_size=1, epochs=epochs, verbose=0, callbacks=callbacks)
     return seen
 
 
@@ -135,18 +137,18 @@ def lightning(module, total_steps):
         def validation_step(self, batch, index):
             self.log("val_loss", torch.tensor(LOSSES[self.current_epoch]))
 
-    fit(Trainer, Model(), epochs, length)
+    fit(Trainer, Model(), max_epochs=epochs, length=length)
     return seen
 
 
-def fit(trainer, model, epochs, length, **options):
+def fit(trainer, model, length, ckpt_path=None, **options):
     """Train a Lightning module on zeros, quietly."""
     import torch
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers")
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
         trainer(
-            max_epochs=epochs,
             accelerator="cpu",
             logger=False,
             enable_checkpointing=False,
@@ -158,6 +160,7 @@ def fit(trainer, model, epochs, length, **options):
             model,
             torch.utils.data.DataLoader(torch.zeros(length, 1)),
             torch.utils.data.DataLoader(torch.zeros(1, 1)),
+            ckpt_path=ckpt_path,
         )
 
 
