@@ -16,6 +16,7 @@ FLOORS = {
     "domains": 1,
     "statistics": 1,
     "schedules": 2,
+    "integrations": 3,
     "storage": 2,
     "checkpoints": 2,
     "choosing": 2,
