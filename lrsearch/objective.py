@@ -133,7 +133,7 @@ class Objective:
         done = 0
         seed = trial.user_attrs.get("seed", self.spec.study.seed)
         for progress in self._progress(task, schedule, epochs, seed, state):
-            step, lr = _place(task, schedule, epochs, progress)
+            step, lr = progress.place(schedule, epochs, task.steps_per_epoch)
             ends = progress.epoch == epochs
             metrics = progress.metrics
             if ends and self.spec.confirm and progress.test and not progress.diverged:
@@ -181,15 +181,6 @@ class Objective:
 
 def _frozen(study: optuna.Study, number: int) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[number]
-
-
-def _place(task: Task, schedule: Schedule, epochs: int, progress: Progress) -> tuple[int, float]:
-    """Return the step and the rate of a progress, where the task leaves them out its own."""
-    total_steps = epochs * task.steps_per_epoch
-    step = progress.epoch * task.steps_per_epoch if progress.step is None else progress.step
-    last = step if progress.diverged else max(0, step - 1)
-    lr = schedule.lr(last, total_steps) if progress.lr is None else progress.lr
-    return step, lr
 
 
 def _mark_diverged(trial: optuna.Trial, row: EpochMetrics) -> None:

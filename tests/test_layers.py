@@ -32,6 +32,8 @@ FLOORS = {
     "objective": 6,
     "status": 6,
     "confirm": 6,
+    "compare": 7,
+    "train": 6,
     "prepare": 6,
     "leased": 7,
     "worker": 8,

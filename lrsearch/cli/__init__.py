@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from lrsearch.cli import before, confirm, dashboard, export, launch, report, schedules, status, work
+from lrsearch.cli import (
+    before,
+    compare,
+    confirm,
+    dashboard,
+    export,
+    launch,
+    report,
+    schedules,
+    status,
+    train,
+    work,
+)
 from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
@@ -22,7 +34,9 @@ app.command()(work.work)
 app.command()(status.status)
 app.command()(status.stop)
 app.command()(confirm.confirm)
+app.command()(compare.compare)
 app.command()(export.export)
+app.command()(train.train)
 app.command()(report.report)
 app.command()(schedules.schedules)
 app.command()(dashboard.dashboard)

@@ -27,7 +27,7 @@ def confirm(
     With the best of each of the three best families, constant, and what the study file lists. Run
     again, it goes on where it stopped.
     """
-    from lrsearch.cli.view import print_confirmation
+    from lrsearch.cli.results import print_confirmation
     from lrsearch.confirm import confirmation_spec, read_confirmation
     from lrsearch.devices import slots
     from lrsearch.study import check_task, create_study

@@ -15,7 +15,10 @@ def export(
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
     trial: Annotated[
-        int | None, typer.Option(min=0, help="A complete trial's number; else the best.")
+        int | None,
+        typer.Option(
+            min=0, help="A complete trial's number; else the confirmed winner, else the best."
+        ),
     ] = None,
     format: Annotated[
         str,
@@ -41,6 +44,8 @@ def export(
         best = exported(found, trial)
     steps = best.total_steps if steps is None else steps
     text = FORMATS[format](rescaled(best, steps))
+    if best.confirmed:
+        typer.echo(f"note: trial {best.trial}, the confirmed winner: {best.confirmed}", err=True)
     for sentence in lost(best, steps):
         typer.echo(f"note: {sentence}", err=True)
     if output is None:

@@ -80,7 +80,8 @@ def resume(
 
 
 def _search(study: Study, url: str, places: list[Slot], trials: int | None) -> None:
-    from lrsearch.cli.view import print_confirmation, print_result
+    from lrsearch.cli.results import print_confirmation
+    from lrsearch.cli.view import print_result
     from lrsearch.confirm import read_confirmation
 
     if trials is not None:

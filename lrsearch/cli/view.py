@@ -13,10 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.confirm import Confirmation, confirmed_rows, in_words
 from lrsearch.schedules import Schedule
 from lrsearch.status import Best, Status, read_status
-from lrsearch.storage import masked
+from lrsearch.storage import EpochMetrics, masked
 
 if TYPE_CHECKING:
     from lrsearch.study import Study
@@ -95,7 +94,7 @@ def print_result(study: Study, url: str) -> None:
     console.print(f"{study.spec.study.metric} {best.value:.4f}")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in _flat(best.schedule).items():
-        table.add_row(name, _short(value))
+        table.add_row(name, short(value))
     console.print(table)
     name = f" --study {study.name}" if len(study.storage.get_all_studies()) > 1 else ""
     where = f"--storage {masked(url)}{name}"
@@ -109,18 +108,15 @@ def print_result(study: Study, url: str) -> None:
         console.print(f"      {what}", style="dim", markup=False)
 
 
-def print_confirmation(found: Confirmation) -> None:
-    """Print what a confirmation found: a table, then sentences."""
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("schedule", "base_lr", f"{found.metric} ± 95 %", "sd", "behind ± 95 %"):
-        table.add_column(column, justify="left" if column == "schedule" else "right")
-    for row in confirmed_rows(found):
-        table.add_row(*row)
-    console.print(f"\n[bold]Confirmed[/] on {len(found.seeds)} seeds, the same for all")
-    console.print(table)
-    for line in in_words(found):
-        console.print(f"  {line}", markup=False)
+def progress_line(row: EpochMetrics, epochs: int) -> str:
+    """Return an epoch in a line: where it stands, the rate, losses and accuracies."""
+    shown = {
+        name: value
+        for name, value in row.metrics.items()
+        if name.startswith(("train_", "val_", "test_"))
+    } or row.metrics
+    told = "  ".join(f"{name} {short(value)}" for name, value in shown.items())
+    return f"epoch {row.epoch}/{epochs}  lr {row.lr:.4g}  {told}"
 
 
 def _panel(status: Status, metric: str, left: str) -> RenderableType:
@@ -194,10 +190,11 @@ def _flat(schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else _short(value)
+    return "-" if value is None else short(value)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value with four digits."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return ", ".join(map(_short, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(short, value)) if isinstance(value, list) else str(value)

@@ -1,7 +1,12 @@
 """The verified winner: the best schedules of a search once more, on fresh seeds and unseen data."""
 
 from lrsearch.confirm.candidates import confirmation_spec
-from lrsearch.confirm.confirmation import Confirmation, Entry, read_confirmation
+from lrsearch.confirm.confirmation import (
+    Confirmation,
+    Entry,
+    last_confirmation,
+    read_confirmation,
+)
 from lrsearch.confirm.words import confirmed_rows, in_words
 
 __all__ = [
@@ -10,5 +15,6 @@ __all__ = [
     "confirmation_spec",
     "confirmed_rows",
     "in_words",
+    "last_confirmation",
     "read_confirmation",
 ]

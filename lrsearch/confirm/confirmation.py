@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
@@ -11,7 +13,7 @@ from lrsearch.errors import StudyError
 from lrsearch.schedules import Schedule
 from lrsearch.statistics import Comparison, compare
 from lrsearch.storage import read_metrics
-from lrsearch.study import Study, open_study
+from lrsearch.study import Study, confirmation_name, open_study
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,19 @@ def read_confirmation(study: Study) -> Confirmation:
     table = np.array([[entry.values[seed] for seed in confirm.seeds] for entry in compared])
     comparison = compare(table, maximize=maximize) if compared else None
     return Confirmation(metric, maximize, confirm.seeds, entries, compared, comparison)
+
+
+def last_confirmation(study: Study) -> Confirmation | None:
+    """Return what the newest confirmation of a search found; `None` if none has come to its end."""
+    names = {found.study_name for found in study.storage.get_all_studies()}
+    found = None
+    for number in count(1):
+        name = confirmation_name(study.name, number)
+        if name not in names:
+            return found
+        with suppress(StudyError):  # it is still being trained
+            found = read_confirmation(open_study(study.storage, name))
+    return found
 
 
 def _read_values(study: Study) -> tuple[str, dict[int, tuple[float, float]]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
+from lrsearch.confirm import confirmed_rows, last_confirmation
 from lrsearch.schedules import Schedule
 from lrsearch.storage import read_metrics
 from lrsearch.study import Study, schedule_of
@@ -16,7 +17,8 @@ class Exported:
     """A trial's schedule.
 
     `losses` are the validation losses of its full run, which `plateau` reads; empty for a task
-    that gives no `val_loss`.
+    that gives no `val_loss`. `confirmed` says what it came to on fresh seeds, if it was the best
+    there.
     """
 
     schedule: Schedule
@@ -25,26 +27,43 @@ class Exported:
     value: float
     total_steps: int
     losses: tuple[float, ...]
+    confirmed: str | None = None
 
 
 def exported(study: Study, number: int | None = None) -> Exported:
-    """Return the schedule of the best trial, or of the complete trial of that number.
+    """Return the confirmed winner, else the best trial; or the complete trial of that number.
 
     Raises:
         StudyError: if there is no such trial.
     """
-    trial: FrozenTrial = study.best_trial() if number is None else study.complete_trial(number)
+    confirmed = None
+    if number is not None:
+        trial = study.complete_trial(number)
+    elif (found := last_confirmation(study)) and found.winner and found.winner.trial is not None:
+        trial = study.optuna.get_trials(deepcopy=False)[found.winner.trial]
+        row = next(row for row in confirmed_rows(found) if row[0] == found.winner.name)
+        confirmed = f"{found.metric} {row[2]} (95 %) on {len(found.seeds)} fresh seeds"
+    else:
+        trial = study.best_trial()
     rows = read_metrics(study.storage, study.study_id, trial.number)
     last_run = max((row.run for row in rows), default=0)
     return Exported(
         schedule=schedule_of(trial),
         study=study.name,
         trial=trial.number,
-        value=float(trial.values[0]),
+        value=_value(trial),
         total_steps=int(trial.user_attrs["total_steps"]),
         losses=tuple(
             row.metrics["val_loss"]
             for row in rows
             if row.run == last_run and "val_loss" in row.metrics
         ),
+        confirmed=confirmed,
+    )
+
+
+def _value(trial: FrozenTrial) -> float:
+    """Return a trial's value; of one that was pruned but won on fresh seeds, its last."""
+    return float(
+        trial.intermediate_values[trial.last_step or 0] if trial.value is None else trial.value
     )

@@ -13,7 +13,10 @@ FORMAT = 1
 
 
 def to_json(best: Exported) -> str:
-    """Return `{"format": 1, "schedule": {…}, "study", "trial", "value", "total_steps"}`."""
+    """Return `{"format": 1, "schedule": {…}, "study", "trial", "value", "total_steps"}`.
+
+    And "confirmed", what it came to on fresh seeds, where it was the best there.
+    """
     data = {
         "format": FORMAT,
         "schedule": best.schedule.to_dict(),
@@ -22,6 +25,8 @@ def to_json(best: Exported) -> str:
         "value": best.value,
         "total_steps": best.total_steps,
     }
+    if best.confirmed:
+        data["confirmed"] = best.confirmed
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -47,6 +47,13 @@ class Progress:
         """Whether a metric is not finite."""
         return not all(math.isfinite(value) for value in self.metrics.values())
 
+    def place(self, schedule: Schedule, epochs: int, steps_per_epoch: int) -> tuple[int, float]:
+        """Return `step` and `lr` in a run of `epochs`; where they were left out, what they mean."""
+        step = self.epoch * steps_per_epoch if self.step is None else self.step
+        last = step if self.diverged else max(0, step - 1)
+        lr = schedule.lr(last, epochs * steps_per_epoch) if self.lr is None else self.lr
+        return step, lr
+
 
 @runtime_checkable
 class Task(Protocol):

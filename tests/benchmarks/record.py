@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
@@ -28,7 +30,7 @@ from lrsearch.study import Study, create_study
 from lrsearch.tasks import load_task
 
 STUDIES = Path(__file__).parents[2] / "studies"
-COLUMNS = ("trial", "seed", "horizon", "epoch", "val_accuracy", "val_loss", "schedule")
+COLUMNS = ("trial", "seed", "horizon", "epoch", "val_accuracy", "schedule")
 
 RECORDS: dict[str, dict[str, Any]] = {
     "momentum": {"seeds": 2},
@@ -80,21 +82,24 @@ def better_half(study: Study) -> list[FrozenTrial]:
 def rows_of(study: Study, seed: int, numbers: list[int]) -> list[dict[str, Any]]:
     """Return a row for each epoch that a study trained; its trial i is `numbers[i]` in the record.
 
-    The schedule stands in the first row of each trial.
+    The schedule stands in the first row of each trial. A run that diverged ends in a NaN.
     """
     schedules = {t.number: json.dumps(t.user_attrs["schedule"]) for t in study.optuna.get_trials()}
-    return [
-        {
-            "trial": numbers[row.trial],
-            "seed": seed,
-            "horizon": study.horizons[row.run],
-            "epoch": row.epoch,
-            "val_accuracy": f"{row.metrics['val_accuracy']:.4f}",
-            "val_loss": f"{row.metrics['val_loss']:.5g}",
-            "schedule": schedules.pop(row.trial, "") if seed == 0 else "",
-        }
-        for row in read_metrics(study.storage, study.study_id)
-    ]
+    rows = []
+    for row in read_metrics(study.storage, study.study_id):
+        diverged = not np.isfinite(list(row.metrics.values())).all()
+        accuracy = math.nan if diverged else row.metrics["val_accuracy"]
+        rows.append(
+            {
+                "trial": numbers[row.trial],
+                "seed": seed,
+                "horizon": study.horizons[row.run],
+                "epoch": row.epoch,
+                "val_accuracy": f"{accuracy:.4f}",
+                "schedule": schedules.pop(row.trial, "") if seed == 0 else "",
+            }
+        )
+    return rows
 
 
 def make(name: str, url: str, workers: int | None) -> list[dict[str, Any]]:

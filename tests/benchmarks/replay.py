@@ -60,6 +60,10 @@ class Record:
                 curves[key].append(float(row["val_accuracy"]))
         return cls(schedules, dict(curves))
 
+    def curve(self, trial: int, seed: int, horizon: int) -> list[float]:
+        """Return the accuracies of a run; what diverged on a shorter horizon ran no further."""
+        return self.curves.get((trial, seed, horizon), [np.nan])
+
     @cached_property
     def epochs(self) -> int:
         return max(horizon for _, _, horizon in self.curves)
@@ -106,7 +110,7 @@ class Recorded:
         self, schedule: Schedule, *, epochs: int, seed: int, device: str, state: Any = None
     ) -> Iterator[Progress]:
         number = self.record.numbers[_key(schedule)]
-        for epoch, value in enumerate(self.record.curves[number, seed, epochs], 1):
+        for epoch, value in enumerate(self.record.curve(number, seed, epochs), 1):
             yield Progress(epoch, {"val_accuracy": value})
 
 
@@ -185,12 +189,12 @@ def stop_after(name: str, epochs: int, full: int, order: int) -> Outcome:
     rng = np.random.default_rng(order)  # among equals chance decides
     early, spent = {}, 0
     for number in record.schedules:
-        curve = record.curves[number, 0, record.epochs]
+        curve = record.curve(number, 0, record.epochs)
         spent += min(epochs, len(curve))
         if len(curve) >= epochs and np.isfinite(curve[epochs - 1]):
             early[number] = (curve[epochs - 1], rng.random())
     kept = sorted(early, key=lambda number: early[number], reverse=True)[:full]
-    ends = {number: record.curves[number, 0, record.epochs] for number in kept}
+    ends = {number: record.curve(number, 0, record.epochs) for number in kept}
     complete = {number: curve[-1] for number, curve in ends.items() if len(curve) == record.epochs}
     spent += sum(len(curve) - epochs for curve in ends.values())
     return judge(record, spent, complete)

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.trial_cost
 
-A worker takes trials of a task that trains nothing: claim, suggest (and store the schedule, and look
-for a twin), ten epochs recorded, reported and compared with the others, finish. Milliseconds, the
+A worker takes trials of a task that trains nothing: claim, suggest (store the schedule, look for a
+twin), ten epochs recorded, reported and compared with the others, finish. Milliseconds, the
 median over some trials and the highest; the first trial of a worker reads what is there, and stands
 alone. The last column is the share of a trial of the quick study, whose length is a parameter.
 """

@@ -1,0 +1,61 @@
+"""`lrsearch compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli.launch import DeviceOption, PerDevice, Workers, run
+from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption
+
+
+def compare(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    families: Annotated[
+        str, typer.Option(metavar="FAMILY,…", help="Which; else those of the study file, or all.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds for the best of each.")] = 5,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A picture: FILE.html or FILE.png.")
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: Workers = None,
+    workers_per_device: PerDevice = 1,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Search each family with the study's number of trials, and confirm the best of each.
+
+    Run again, it goes on where it stopped.
+    """
+    from lrsearch.cli.results import print_comparison
+    from lrsearch.compare import comparison_spec, family_specs, read_comparison
+    from lrsearch.confirm import in_words
+    from lrsearch.devices import slots
+    from lrsearch.figures.compared import compared
+    from lrsearch.figures.files import check_suffix, write_figures
+    from lrsearch.spec import StudySpec
+    from lrsearch.storage import open_storage, storage_errors
+    from lrsearch.study import check_task, create_study
+    from lrsearch.tasks import load_task
+
+    check_suffix(output)
+    spec = StudySpec.from_toml(study_file)
+    names = [name.strip() for name in families.split(",") if name.strip()]
+    specs = family_specs(spec, names)
+    task = load_task(spec.task.run, spec.task_options())
+    for each in specs.values():
+        check_task(each, task)
+    places = slots(device.value, workers, workers_per_device)
+    with storage_errors(storage):
+        opened = open_storage(storage)
+        searches = {name: create_study(opened, each, task) for name, each in specs.items()}
+        for search in searches.values():
+            run(search, storage, places)
+        confirming = create_study(opened, comparison_spec(spec, searches, seeds), task)
+        run(confirming, storage, places)
+        found, results = read_comparison(confirming, searches)
+    print_comparison(found, results)
+    if output is not None:
+        write_figures(output, "Families compared", in_words(found), [compared(found, results)])
