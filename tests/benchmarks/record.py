@@ -35,12 +35,12 @@ COLUMNS = ("trial", "seed", "horizon", "epoch", "val_accuracy", "schedule")
 RECORDS: dict[str, dict[str, Any]] = {
     "momentum": {"seeds": 2},
     "adam": {
-        "trials": 64,
+        "trials": 40,
         "seeds": 1,
         "task": {"optimizer": {"name": "adam"}},
         "space": {"base_lr": {"low": 3e-5, "high": 1.6e-2, "log": True}},
     },
-    "mlp": {"trials": 64, "seeds": 2, "task": {"model": "tests.benchmarks.record:mlp"}},
+    "mlp": {"trials": 40, "seeds": 2, "task": {"model": "tests.benchmarks.record:mlp"}},
 }
 """By name: what differs from `studies/record.toml`, and on how many further seeds it is run."""
 

@@ -168,7 +168,7 @@ def outcome(study: Study) -> list[tuple[Any, ...]]:
     ]
 
 
-def check_curves(study: Study) -> None:
+def check_curves(study: Study, device: str = "cpu") -> None:
     """Check every epoch of every trial against runs that nothing disturbs, to the last bit."""
     task = load_task(study.spec.task.run, study.spec.task_options())
     seed = study.spec.study.seed
@@ -179,7 +179,7 @@ def check_curves(study: Study) -> None:
         for number in runs:
             rows = [row for row in found if row.run == number]
             epochs = study.horizons[number]
-            run = task.run(schedule_of(trial), epochs=epochs, seed=seed, device="cpu")
+            run = task.run(schedule_of(trial), epochs=epochs, seed=seed, device=device)
             for row, progress in zip(rows, run, strict=False):
                 metrics = {name: float(value) for name, value in progress.metrics.items()}
                 expected = (progress.epoch, progress.step, progress.lr, metrics)

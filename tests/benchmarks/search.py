@@ -1,0 +1,204 @@
+"""Our search against `optuna.create_study()` as it comes: real training, equal epochs, one space.
+
+    python -m tests.benchmarks.search --subset          # a part of FashionMNIST, within 20 minutes
+    python -m tests.benchmarks.search
+
+Both train the same task from the same seeds in the same objective. Plain Optuna has its own sampler
+and pruner and reports every epoch; ours is the default of the study files. Each search ends when it
+has spent its epochs; what counts is the best final validation accuracy of its complete trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import warnings
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState
+from plotly.graph_objects import Figure, Scatter
+
+from lrsearch.figures.style import figure, note
+from lrsearch.leased import LeasedTrials
+from lrsearch.objective import Objective
+from lrsearch.spec import StudySpec
+from lrsearch.storage import Lease, Worker, open_storage, read_metrics
+from lrsearch.study import create_study
+from lrsearch.tasks import load_task
+from tests.benchmarks.replay import Counter
+
+Trace = list[tuple[int, float]]
+"""Epochs spent and the best value so far, after each trial."""
+NEAR = (0.001, 0.003, 0.005)
+COLORS = {"lrsearch": "#0080c0", "Optuna as it comes": "#c05000"}
+
+
+def spec_of(seed: int, subset: bool, **sections: Any) -> StudySpec:
+    task = {"run": "lrsearch.tasks.fashion_mnist:task", "epochs": 6 if subset else 10}
+    return StudySpec.from_dict(
+        {
+            "study": {"name": "search", "trials": 100_000, "seed": seed},
+            "task": task | ({"subset": 15_000} if subset else {}),
+            "space": {"base_lr": {"low": 2e-3, "high": 0.6, "log": True}},
+            **sections,
+        }
+    )
+
+
+def ours(seed: int, subset: bool, budget: int) -> Trace:
+    """Search as a worker does, until the epochs are spent."""
+    spec = spec_of(seed, subset)
+    with tempfile.TemporaryDirectory() as folder:
+        storage = open_storage(f"sqlite:///{folder}/study.db")
+        study = create_study(storage, spec, load_task(spec.task.run, spec.task_options()))
+        worker = Worker(storage, study.study_id, "cpu", 3600.0, max_failures=1)
+        trials = LeasedTrials(study, worker.worker_id, "cpu", lambda run: next(run, None))
+        trace: Trace = []
+        while not trace or trace[-1][0] < budget:
+            lease = worker.claim()
+            assert isinstance(lease, Lease)
+            trials.train(lease)
+            worker.end(lease, failed=False)
+            spent = len(read_metrics(storage, study.study_id))
+            trial = study.optuna.get_trials(deepcopy=False)[lease.number]
+            trace.append((spent, _best(trace, trial.state, trial.value)))
+    return trace
+
+
+def plain(seed: int, subset: bool, budget: int) -> Trace:
+    """Search with Optuna's own sampler and pruner, until the epochs are spent."""
+    spec = spec_of(seed, subset, pruning={"kind": "epochs", "pruner": "median"})
+    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
+    objective = Objective(spec, "cpu", lambda run: next(run, None))
+    counter, trace = Counter(), []
+    while not trace or trace[-1][0] < budget:
+        trial = study.ask()
+        state, value = objective(trial, counter)
+        study.tell(trial, value, state)
+        trace.append((counter.epochs, _best(trace, state, value)))
+    return trace
+
+
+def _best(trace: Trace, state: TrialState, value: float | None) -> float:
+    found = value if state == TrialState.COMPLETE and value is not None else 0.0
+    return max([found, *(best for _, best in trace[-1:])])
+
+
+SIDES: dict[str, Callable[[int, bool, int], Trace]] = {
+    "lrsearch": ours,
+    "Optuna as it comes": plain,
+}
+
+
+def _one(task: tuple[str, int, bool, int]) -> Trace:
+    import torch
+
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    side, *rest = task
+    return SIDES[side](*rest)
+
+
+def value_at(trace: Trace, epochs: int) -> float:
+    """Return the best value that was found within so many epochs."""
+    return max((best for spent, best in trace if spent <= epochs), default=0.0)
+
+
+def epochs_to(trace: Trace, value: float) -> float:
+    """Return the epochs in which a search came to a value; infinite if it did not."""
+    return next((float(spent) for spent, best in trace if best >= value), np.inf)
+
+
+def show(found: dict[str, list[Trace]], budget: int) -> None:
+    """Print the best value after so many epochs, and the epochs to come near the best known."""
+    repeats = len(next(iter(found.values())))
+    marks = [budget // 4, budget // 2, budget]
+    print(f"\nbest validation accuracy after so many epochs, mean of {repeats} (lowest)\n")
+    print(f"| search | {' | '.join(map(str, marks))} |\n|---|{'---|' * len(marks)}")
+    for side, traces in found.items():
+        columns = [[value_at(trace, mark) for trace in traces] for mark in marks]
+        cells = [f"{np.mean(values):.4f} ({min(values):.4f})" for values in columns]
+        print(f"| {side} | {' | '.join(cells)} |")
+    top = [max(traces[i][-1][1] for traces in found.values()) for i in range(repeats)]
+    print("\nepochs until within so much of the best that either found from that seed, median\n")
+    print(f"| search | {' | '.join(f'{100 * near:.1f} pp' for near in NEAR)} |")
+    print("|---|" + "---|" * len(NEAR))
+    for side, traces in found.items():
+        took = [[epochs_to(traces[i], top[i] - near) for i in range(repeats)] for near in NEAR]
+        cells = [
+            f"{median(t):.0f} ({sum(map(np.isfinite, t))} of {repeats} came there)" for t in took
+        ]
+        print(f"| {side} | {' | '.join(cells)} |")
+
+
+def draw(found: dict[str, list[Trace]], budget: int) -> Figure:
+    """Draw the mean of the best so far against epochs spent, with the range over the repeats."""
+    epochs = np.arange(0, budget + 1)
+    drawn = figure(
+        "Best schedule so far, in real training",
+        xaxis={"title": "epochs of training spent"},
+        yaxis={"title": "best final validation accuracy"},
+        legend={"x": 1, "xanchor": "right", "y": 0.02, "yanchor": "bottom"},
+    )
+    for side, traces in found.items():
+        values = np.array([[value_at(trace, epoch) for epoch in epochs] for trace in traces])
+        values[values == 0] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where no trial is complete yet
+            low, high, mean = np.nanmin(values, 0), np.nanmax(values, 0), np.mean(values, 0)
+        shown = np.isfinite(low)
+        drawn.add_trace(
+            Scatter(
+                x=[*epochs[shown], *epochs[shown][::-1]],
+                y=[*high[shown], *low[shown][::-1]],
+                fill="toself",
+                fillcolor=COLORS[side],
+                opacity=0.2,
+                line={"width": 0},
+                showlegend=False,
+            )
+        )
+        drawn.add_trace(
+            Scatter(x=epochs, y=mean, mode="lines", line={"color": COLORS[side]}, name=side)
+        )
+    note(drawn, f"line: mean of {len(traces)} searches; band: their range")
+    return drawn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--subset", action="store_true", help="15,000 images, 6 epochs")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=180, help="that each search may spend")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--picture", type=Path, help="FILE.png")
+    parser.add_argument("--traces", type=Path, help="FILE.json, for the numbers behind the figure")
+    options = parser.parse_args()
+    tasks = [
+        (side, seed, options.subset, options.epochs)
+        for seed in range(options.repeats)
+        for side in SIDES
+    ]
+    with get_context("spawn").Pool(options.processes) as pool:
+        traces = pool.map(_one, tasks, chunksize=1)
+    found: dict[str, list[Trace]] = {side: [] for side in SIDES}
+    for (side, *_), trace in zip(tasks, traces, strict=True):
+        found[side].append(trace)
+    show(found, options.epochs)
+    if options.traces:
+        options.traces.write_text(json.dumps(found), encoding="utf-8")
+    if options.picture:
+        draw(found, options.epochs).write_image(options.picture, width=900, height=520, scale=2)
+
+
+if __name__ == "__main__":
+    main()
