@@ -74,10 +74,10 @@ class Pack:
         self._rows = list(self.members)  # who has which row of the stack
         self._training = task.start(seed=seed, device=device, lr=schedules[0].base_lr)
         self._stack = Stack(self._training, task.named_metrics("val"), len(schedules), self._steps)
-        for member, state in zip(self._all, states, strict=True):
+        for row, (member, state) in enumerate(zip(self._all, states, strict=True)):
             if state is not None:
                 self._training.load_state_dict(state)
-                self._stack.load(self._all.index(member))
+                self._stack.load(row)
                 member.losses = list(state["scheduler"]["losses"])
                 member.history = History(state["first_loss"], state["last_loss"])
 
@@ -162,6 +162,7 @@ class Pack:
             step=start + self._steps,
             lr=float(lrs[-1]),
             capture=partial(self._capture, number),
+            test=partial(self._test, number),
         )
 
     def _capture(self, number: int) -> dict[str, Any]:
@@ -176,6 +177,11 @@ class Pack:
         scheduler = member.schedule.torch(training.optimizer, parts)
         scheduler.load_state_dict({"step": step, "losses": member.losses, "ratios": [1.0]})
         return deepcopy(run_state(self._epoch, training, scheduler, member.history))
+
+    def _test(self, number: int) -> dict[str, float]:
+        """Return a member's metrics on the test data."""
+        self._stack.store(self._rows.index(number))
+        return self._training.test(self.task.named_metrics("test"))
 
     @property
     def _living(self) -> list[_Member]:

@@ -3,132 +3,36 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from lrsearch.choosing import PRUNERS, build_pruner, build_sampler
+from lrsearch.choosing import build_pruner, build_sampler
 from lrsearch.domains import Domain, Suggester, read_domain
-from lrsearch.errors import DomainError, LrsearchError, SpecError, nearest
+from lrsearch.errors import DomainError, LrsearchError, SpecError
 from lrsearch.horizons import HorizonsPruner, check_horizons, default_horizons
 from lrsearch.schedules import Schedule
 from lrsearch.space import BASE_LR, SearchSpace
+from lrsearch.spec.sections import (
+    ConfirmSection,
+    EpochsPruning,
+    HorizonsPruning,
+    NoPruning,
+    SamplerSection,
+    Section,
+    StudySection,
+    TaskSection,
+    WorkersSection,
+)
+from lrsearch.spec.words import in_words
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class StudySection(_Section):
-    """`[study]`: name, number of trials, what is compared and which way is better."""
-
-    name: str = Field(min_length=1)
-    trials: int = Field(ge=1)
-    metric: str = Field(default="val_accuracy", min_length=1)
-    direction: Literal["maximize", "minimize"] = "maximize"
-    seed: int = Field(default=0, ge=0, lt=2**32)
-
-
-class TaskSection(_Section):
-    """`[task]`: where the task is (`module:attribute`) and its options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    run: str = Field(pattern=r"^[\w.]+:[\w.]+$")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The task's own options, as they stand in the file."""
-        return dict(self.model_extra or {})
-
-
-class SamplerSection(_Section):
-    """`[sampler]`: a kind and the options of Optuna's class for it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    kind: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of Optuna's class that differ from the defaults."""
-        return dict(self.model_extra or {})
-
-
-def _increase(horizons: list[int] | None) -> list[int] | None:
-    rising = [0, *(horizons or [])]
-    if horizons == [] or any(a >= b for a, b in pairwise(rising)):
-        raise ValueError("must be whole epochs from 1, each more than the last")
-    return horizons
-
-
-Horizons = Annotated[list[int] | None, AfterValidator(_increase)]
-"""Epochs of the runs of a trial, the last being the full run."""
-
-
-class HorizonsPruning(_Section):
-    """`[pruning]`, kind "horizons": rungs of whole schedules; if left out, by the run's length."""
-
-    kind: Literal["horizons"] = "horizons"
-    horizons: Horizons = None
-    reduction_factor: float = Field(default=4, ge=2, allow_inf_nan=False)
-
-
-class EpochsPruning(_Section):
-    """`[pruning]`, kind "epochs": one of Optuna's pruners, and the options of its class."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    kind: Literal["epochs"]
-    pruner: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of Optuna's class that differ from the defaults."""
-        return dict(self.model_extra or {})
-
-
-class NoPruning(_Section):
-    """`[pruning]`, kind "none": every trial trains the full run, and before it any horizons."""
-
-    kind: Literal["none"]
-    horizons: Horizons = None
-
-
-_PRUNING: dict[str, type[BaseModel]] = {
-    "horizons": HorizonsPruning,
-    "epochs": EpochsPruning,
-    "none": NoPruning,
-}
-
-
-class WorkersSection(_Section):
-    """`[workers]`: seconds until a silent worker is given up, and how much failure ends a study."""
-
-    lease: float = Field(default=60.0, ge=1, allow_inf_nan=False)
-    max_failures: int = Field(default=3, ge=1)
-    max_restarts: int = Field(default=3, ge=0)
-
-
-class ConfirmSection(_Section):
-    """`[confirm]`: every schedule of the study is trained on each seed, and tested once.
-
-    `of` is the study whose winner is to be confirmed. For each schedule, `names` has what it is
-    called, `trials` its number there, and `options` the values of searched options of the task.
-    """
-
-    seeds: list[int] = Field(min_length=2)
-    of: str | None = None
-    names: list[str] = []
-    trials: list[int] = []
-    options: list[dict[str, Any]] = []
-
-
-class StudySpec(_Section):
+class StudySpec(Section):
     """A whole study file, validated.
 
     Reading one raises `SpecError` with the key, its value, the rule and the fix.
@@ -136,13 +40,13 @@ class StudySpec(_Section):
 
     study: StudySection
     task: TaskSection
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = Field(default={})
     sampler: SamplerSection = SamplerSection(kind="tpe")
     pruning: Annotated[HorizonsPruning | EpochsPruning | NoPruning, Field(discriminator="kind")] = (
         HorizonsPruning()
     )
     workers: WorkersSection = WorkersSection()
-    schedules: list[dict[str, Any]] = []
+    schedules: list[dict[str, Any]] = Field(default=[])
     confirm: ConfirmSection | None = None
 
     @classmethod
@@ -168,7 +72,7 @@ class StudySpec(_Section):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise SpecError(_in_words(error)) from None
+            raise SpecError(in_words(error, StudySpec)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` gives back an equal spec."""
@@ -300,49 +204,6 @@ class StudySpec(_Section):
                 )
         if self.pruning != NoPruning(kind="none"):
             raise SpecError('pruning.kind must be "none" where schedules are confirmed')
-
-
-def _in_words(error: ValidationError) -> str:
-    """Turn pydantic's findings into one line each: key, value, rule, nearest known key."""
-    lines = []
-    for finding in error.errors():
-        path = ".".join(str(part) for part in finding["loc"])
-        if finding["loc"][:1] == ("pruning",):
-            path = ".".join(["pruning", *map(str, finding["loc"][2:])])  # without its kind
-        if finding["type"] == "extra_forbidden":
-            section = _section(finding["loc"][:-1])
-            lines.append(f"unknown key {path!r}; {nearest(str(finding['loc'][-1]), section)}")
-        elif finding["type"] == "union_tag_invalid":
-            lines.append(_no_kind(finding["input"]["kind"]))
-        elif finding["type"] == "union_tag_not_found":
-            lines.append(f"{path}.kind is missing; add one of {', '.join(_PRUNING)}")
-        elif finding["type"] == "missing":
-            lines.append(f"{path} is missing; add it")
-        else:
-            rule = _lower(finding["msg"]).removeprefix("value error, ")
-            lines.append(f"{path} = {finding['input']!r}: {rule}")
-    return "; ".join(lines)
-
-
-def _section(path: tuple[int | str, ...]) -> Iterable[str]:
-    """Return the keys of the section at that place; pydantic's path has the pruning's kind too."""
-    if path[:1] == ("pruning",):
-        return _PRUNING[str(path[1])].model_fields
-    section: Any = StudySpec
-    for key in path:
-        annotation = section.model_fields[str(key)].annotation
-        section = next(iter(get_args(annotation)), annotation)
-    return list(section.model_fields)
-
-
-def _no_kind(kind: object) -> str:
-    if kind in PRUNERS:
-        return f'pruning.kind is {kind!r}; write kind = "epochs" and pruner = "{kind}"'
-    return f"pruning.kind is {kind!r}; {nearest(str(kind), [*_PRUNING, *PRUNERS])}"
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,5 @@
+"""What a study is: a file in TOML, read as a validated value."""
+
+from lrsearch.spec.spec import StudySpec
+
+__all__ = ["StudySpec"]
