@@ -12,7 +12,7 @@ from optuna_dashboard import run_server
 from lrsearch.dashboard.study_page import refresh
 from lrsearch.dashboard.trial_pages import Artifacts, TrialPages
 from lrsearch.errors import LrsearchError
-from lrsearch.storage.leases import count_finished
+from lrsearch.storage.claims import count_finished
 from lrsearch.study import Study
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,8 @@
 """Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
 
+from lrsearch.storage.claims import Nothing, Worker
 from lrsearch.storage.engine import Storage, open_storage
-from lrsearch.storage.leases import Lease, LeaseLost, Nothing, Worker
+from lrsearch.storage.leases import Lease, LeaseLost
 from lrsearch.storage.messages import masked, reason_of, storage_errors
 from lrsearch.storage.metrics import EpochMetrics, count_epochs, read_metrics, record_metrics
 

@@ -13,7 +13,7 @@ from lrsearch.errors import StudyError
 from lrsearch.schedules import Schedule
 from lrsearch.spec import StudySpec
 from lrsearch.storage import Storage
-from lrsearch.storage.leases import count_begun, lock_study
+from lrsearch.storage.claims import count_begun, lock_study
 from lrsearch.storage.tables import studies
 from lrsearch.study.seeded import SeededByName
 

@@ -103,7 +103,7 @@ def _sgd(now: Now, options: Options) -> None:
         return
     velocity = now.state["momentum_buffer"].mul_(momentum)
     if options["dampening"]:  # the first velocity is the whole gradient
-        share = torch.where(now.state["step"] == 1, 1.0, 1.0 - options["dampening"])
+        share = 1 - options["dampening"] * (now.state["step"] > 1).double()
         velocity.addcmul_(gradients, now.rounded(share))
     else:
         velocity.add_(gradients)

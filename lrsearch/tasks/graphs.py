@@ -39,8 +39,11 @@ def captured(work: Callable[[], None], written: Sequence[Tensor]) -> Callable[[]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
+            reason = (
+                error.__context__ or error
+            )  # what came first ends the capture with an error too
             raise TaskError(
-                f"the task cannot be captured in a CUDA graph: {str(error).splitlines()[0]}; "
+                f"the task cannot be captured in a CUDA graph: {str(reason).splitlines()[0]}; "
                 "train its trials alone"
             ) from error
     for tensor, value in zip(written, before, strict=True):

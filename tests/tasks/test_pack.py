@@ -25,7 +25,7 @@ SCHEDULES = [
 
 @pytest.fixture(autouse=True)
 def _double_precision():
-    """Run in double precision, where rounding hides no difference, and on one thread, as workers."""
+    """Run in double precision, where rounding hides nothing, and on one thread, as workers do."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
@@ -401,9 +401,11 @@ def test_a_graph_draws_dropout_anew_in_every_update(gpu):
 @pytest.mark.gpu
 def test_updates_do_not_wait_for_the_device(gpu, recwarn):
     pack = Pack(supervised(cnn), SCHEDULES, epochs=EPOCHS, seed=1, device=gpu)
-    for mode, work in (("error", pack._stack.update), ("default", lambda _: None)):
-        torch.cuda.set_sync_debug_mode(mode)
-        work(STEPS)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pack._stack.update(STEPS)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu
