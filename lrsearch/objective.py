@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
@@ -42,6 +43,26 @@ class Keeper(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run that a trial wants trained: a whole schedule in so many epochs, from a state on."""
+
+    task: Task
+    schedule: Schedule
+    number: int
+    epochs: int
+    seed: int
+    state: dict[str, Any] | None
+
+
+Outcome = tuple[TrialState, float | None]
+"""How a trial ended, and its value if it is complete."""
+Steps = Generator[Run, Progress | None, Outcome]
+"""A trial, step by step: yields the run that it wants the next epoch of, and is sent its progress,
+`None` at the run's end. It is done with a run when it wants another, or returns.
+"""
+
+
 class Objective:
     """Trains the trials of a study: whole schedules, on each horizon in turn.
 
@@ -58,12 +79,30 @@ class Objective:
         self._tasks: dict[str, Task] = {}
         self._space = cache(spec.search_space)
 
-    def __call__(self, trial: optuna.Trial, keeper: Keeper) -> tuple[TrialState, float | None]:
-        """Train a trial to its end; return how it ended, and its value if it is complete.
+    def __call__(self, trial: optuna.Trial, keeper: Keeper) -> Outcome:
+        """Train a trial to its end.
 
         Raises:
             Exception: whatever the task raised.
         """
+        steps = self.steps(trial, keeper)
+        run: Run | None = None
+        progress: Iterator[Progress] = iter(())
+        try:
+            wanted = next(steps)
+            while True:
+                if wanted is not run:
+                    _close(progress)
+                    run, progress = wanted, self._start(wanted)
+                wanted = steps.send(self.advance(progress))
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+        finally:
+            _close(progress)
+
+    def steps(self, trial: optuna.Trial, keeper: Keeper) -> Steps:
+        """Suggest a trial's schedule, and train it step by step; who sends the progress trains."""
         task = self.task(self.spec.task_options(trial))
         schedule = self._schedule(trial, task)
         total_steps = task.epochs * task.steps_per_epoch
@@ -81,7 +120,7 @@ class Objective:
         if "twin" in trial.user_attrs:
             twin = _frozen(trial.study, trial.user_attrs["twin"])
             return twin.state, twin.value if twin.state == TrialState.COMPLETE else None
-        return self._train(trial, keeper, task, schedule)
+        return (yield from self._train(trial, keeper, task, schedule))
 
     def task(self, options: dict[str, Any]) -> Task:
         """Return the task with those options, the last one kept."""
@@ -102,43 +141,31 @@ class Objective:
             space.suggest(trial, total_steps)  # its parameters are fixed to the given ones
         return schedule
 
-    def _train(
-        self, trial: optuna.Trial, keeper: Keeper, task: Task, schedule: Schedule
-    ) -> tuple[TrialState, float | None]:
+    def _train(self, trial: optuna.Trial, keeper: Keeper, task: Task, schedule: Schedule) -> Steps:
         """Train run after run, each the whole schedule on a longer horizon."""
         horizons = self.spec.horizons(task.epochs, task.steps_per_epoch)
+        seed = trial.user_attrs.get("seed", self.spec.study.seed)
         first, state = keeper.load()
-        for run, epochs in enumerate(horizons[first:], first):
-            value = self._train_run(trial, keeper, task, schedule, run, epochs, state)
+        for number, epochs in enumerate(horizons[first:], first):
+            run = Run(task, schedule, number, epochs, seed, state)
+            value = yield from self._train_run(trial, keeper, run)
             if value is None:
                 return TrialState.PRUNED, None
             if epochs == task.epochs:
                 return TrialState.COMPLETE, value
             state = None
-            keeper.save(run + 1, state)
+            keeper.save(number + 1, state)
         raise AssertionError("the last horizon is the full run")
 
     def _train_run(
-        self,
-        trial: optuna.Trial,
-        keeper: Keeper,
-        task: Task,
-        schedule: Schedule,
-        run: int,
-        epochs: int,
-        state: dict[str, Any] | None,
-    ) -> float | None:
+        self, trial: optuna.Trial, keeper: Keeper, run: Run
+    ) -> Generator[Run, Progress | None, float | None]:
         """Train one run and report; return its last value, `None` if it is to go no further."""
         reported = _frozen(trial.study, trial.number).intermediate_values
         done = 0
-        seed = trial.user_attrs.get("seed", self.spec.study.seed)
-        for progress in self._progress(task, schedule, epochs, seed, state):
-            step, lr = progress.place(schedule, epochs, task.steps_per_epoch)
-            ends = progress.epoch == epochs
-            metrics = progress.metrics
-            if ends and self.spec.confirm and progress.test and not progress.diverged:
-                metrics = {**metrics, **progress.test()}
-            row = EpochMetrics(trial.number, run, progress.epoch, step, lr, metrics)
+        while (progress := (yield run)) is not None:
+            ends = progress.epoch == run.epochs
+            row = self._row(trial.number, run, progress)
             with keeper.together():
                 keeper.record(row)
                 if progress.diverged:
@@ -147,28 +174,36 @@ class Objective:
                 value = self._value(progress)
                 if (ends or self.spec.compares_epochs) and progress.epoch not in reported:
                     trial.report(value, progress.epoch)
-            if ends and epochs == task.epochs:
+            if ends and run.epochs == run.task.epochs:
                 return value
             if (ends or self.spec.compares_epochs) and trial.should_prune():
                 return None
             if ends:
                 return value
             if progress.capture is not None:
-                keeper.save(run, progress.capture())
+                keeper.save(run.number, progress.capture())
             done = progress.epoch
-        raise TaskError(f"the task ended after {done} of {epochs} epochs; it must yield each")
+        raise TaskError(f"the task ended after {done} of {run.epochs} epochs; it must yield each")
 
-    def _progress(
-        self, task: Task, schedule: Schedule, epochs: int, seed: int, state: dict[str, Any] | None
-    ) -> Iterator[Progress]:
-        """Run the task, and close it whatever happens."""
-        run = iter(task.run(schedule, epochs=epochs, seed=seed, device=self.device, state=state))
-        try:
-            while (progress := self.advance(run)) is not None:
-                yield progress
-        finally:
-            if close := getattr(run, "close", None):
-                close()
+    def _row(self, trial: int, run: Run, progress: Progress) -> EpochMetrics:
+        """Return what an epoch showed; after the last of a confirmation, on the test set too."""
+        step, lr = progress.place(run.schedule, run.epochs, run.task.steps_per_epoch)
+        metrics = progress.metrics
+        confirmed = self.spec.confirm and progress.epoch == run.epochs and not progress.diverged
+        if confirmed and progress.test:
+            metrics = {**metrics, **progress.test()}
+        return EpochMetrics(trial, run.number, progress.epoch, step, lr, metrics)
+
+    def _start(self, run: Run) -> Iterator[Progress]:
+        return iter(
+            run.task.run(
+                run.schedule,
+                epochs=run.epochs,
+                seed=run.seed,
+                device=self.device,
+                state=run.state,
+            )
+        )
 
     def _value(self, progress: Progress) -> float:
         metric = self.spec.study.metric
@@ -177,6 +212,11 @@ class Objective:
                 f"the task gives no metric {metric!r}; {nearest(metric, progress.metrics)}"
             )
         return progress.metrics[metric]
+
+
+def _close(run: Iterator[Progress]) -> None:
+    if close := getattr(run, "close", None):
+        close()
 
 
 def _frozen(study: optuna.Study, number: int) -> FrozenTrial:
