@@ -106,7 +106,8 @@ class Pack:
         order = self._training.order(self._epoch)[: stack.order.numel()]
         stack.order.copy_(order.view_as(stack.order))
         rates = np.zeros((self._steps, 2, len(self._rows)))
-        hearing = [member for member in self._living if member.schedule.shape.reads_losses]
+        living = self._living
+        hearing = [row for row, member in enumerate(living) if member.schedule.shape.reads_losses]
         done = start
         validation: list[dict[str, float]] = []
         for end in range(start + 1, start + self._steps + 1):
@@ -117,9 +118,8 @@ class Pack:
             stack.rates.copy_(torch.from_numpy(rates))
             stack.update(end - done)
             done, validation = end, stack.evaluate()
-            for member, metrics in zip(self._living if heard else (), validation, strict=False):
-                if member.schedule.shape.reads_losses:
-                    member.losses.append(metrics["val_loss"])
+            for row in hearing if heard else ():
+                living[row].losses.append(validation[row]["val_loss"])
 
         self._epoch += 1
         record = stack.record.cpu()

@@ -45,12 +45,11 @@ LR = 0.05
 def usual(made: Supervised, device: str) -> Iterator[object]:
     """Yield after every epoch of the usual loop."""
     dataset = FashionMNIST(str(data_folder()), train=True, transform=ToTensor())
-    examples = len(made.start(seed=0, device="cpu", lr=LR).data.train[1])
-    held_out = len(made.start(seed=0, device="cpu", lr=LR).data.validation[1])
-    batches = DataLoader(
-        Subset(dataset, range(examples)), made.batch_size, shuffle=True, drop_last=True
-    )
-    validation = DataLoader(Subset(dataset, range(50_000, 50_000 + held_out)), 1000)
+    data = made.start(seed=0, device="cpu", lr=LR).data
+    training = Subset(dataset, range(len(data.train[1])))
+    held_out = Subset(dataset, range(50_000, 50_000 + len(data.validation[1])))
+    batches = DataLoader(training, made.batch_size, shuffle=True, drop_last=True)
+    validation = DataLoader(held_out, 1000)
     network = lenet().to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=0.9)
     while True:

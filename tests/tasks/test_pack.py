@@ -235,6 +235,22 @@ def test_in_single_precision_accuracies_agree_within_seed_noise(small_data):
     assert distance(together) < 0.2 * distance(by_itself[2])
 
 
+@pytest.mark.parametrize("optimizer", ["momentum", "nadam"])
+def test_what_a_graph_tries_before_it_is_captured_leaves_no_trace(optimizer, monkeypatch):
+    def tried(work, written):
+        before = [tensor.clone() for tensor in written]
+        for _ in range(STEPS + 3):
+            work()
+        for tensor, value in zip(written, before, strict=True):
+            tensor.copy_(value)
+        return work
+
+    task = supervised(normed_cnn, optimizer=optimizer)
+    plain = [numbers(member) for member in packed(task, SCHEDULES)]
+    monkeypatch.setattr("lrsearch.tasks.stack.captured", tried)
+    assert [numbers(member) for member in packed(task, SCHEDULES)] == plain
+
+
 # Who is in a pack
 
 
