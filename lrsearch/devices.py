@@ -10,19 +10,23 @@ from lrsearch.errors import DeviceError
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one worker: its torch device and what its environment says."""
+    """A place for one worker: its torch device, what its environment says, and its packs' size."""
 
     device: str
     environment: dict[str, str]
+    pack: str
 
 
-def slots(device: str, workers: int | None = None, per_device: int = 1) -> list[Slot]:
+def slots(
+    device: str, workers: int | None = None, per_device: int = 1, pack: str = "auto"
+) -> list[Slot]:
     """Return the places of the workers to start.
 
     Args:
         device: "cpu", "cuda", or "auto": CUDA where there is a GPU, else the CPU.
         workers: how many; else one per GPU times `per_device`, or one per CPU core.
         per_device: workers that share a GPU.
+        pack: trials that each trains together, or "auto".
 
     Raises:
         DeviceError: if "cuda" is asked for and there is no GPU.
@@ -36,12 +40,12 @@ def slots(device: str, workers: int | None = None, per_device: int = 1) -> list[
     if gpus:
         count = workers or len(gpus) * per_device
         return [
-            Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]})
+            Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]}, pack)
             for index in range(count)
         ]
     # torch reads OMP_NUM_THREADS when it loads; one thread per process beats shared threads
     one_thread = {"OMP_NUM_THREADS": "1"}
-    return [Slot("cpu", one_thread)] * (workers or len(os.sched_getaffinity(0)))
+    return [Slot("cpu", one_thread, pack)] * (workers or len(os.sched_getaffinity(0)))
 
 
 def _visible_gpus() -> list[str]:
@@ -50,3 +54,9 @@ def _visible_gpus() -> list[str]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return (named or [str(index) for index in range(count)])[:count]
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that the device, or the machine, has no memory left."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said

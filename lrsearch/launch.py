@@ -60,6 +60,7 @@ class WorkerProcess:
             self.started = now(connection)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = ["work", "--study", self.study.name, "--device", self.slot.device]
+        command += ["--pack", self.slot.pack]
         environment = {
             **os.environ,
             **self.slot.environment,

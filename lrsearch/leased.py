@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from lrsearch.checkpoints import Checkpoints
 from lrsearch.errors import StorageError
-from lrsearch.objective import Advance, Objective
+from lrsearch.objective import Advance, Objective, Outcome
 from lrsearch.storage import EpochMetrics, Lease, read_metrics, record_metrics
 from lrsearch.study import Study
 
@@ -44,8 +44,16 @@ class LeasedTrials:
         """
         with self.study.storage.guarded(lease.check):
             trial = self.study.trial(lease.trial_id, lease.number)
-            keeper = _LeasedKeeper(self.study, self.checkpoints, self.worker_id, lease)
-            state, value = self.objective(trial, keeper)
+            self.finish(lease, trial, self.objective(trial, self.keeper(lease)))
+
+    def keeper(self, lease: Lease) -> LeasedKeeper:
+        """Return what keeps the progress of the leased trial."""
+        return LeasedKeeper(self.study, self.checkpoints, self.worker_id, lease)
+
+    def finish(self, lease: Lease, trial: optuna.Trial, outcome: Outcome) -> None:
+        """Tell Optuna how the leased trial has ended."""
+        state, value = outcome
+        with self.study.storage.guarded(lease.check):
             self._keep_stability(trial)
             self.study.optuna.tell(lease.number, value, state)
         self.checkpoints.remove(lease.number)
@@ -69,7 +77,7 @@ class LeasedTrials:
 
 
 @dataclass(frozen=True)
-class _LeasedKeeper:
+class LeasedKeeper:
     """Keeps epochs in the study's storage and checkpoints in its files; see `Keeper`."""
 
     study: Study
@@ -78,6 +86,7 @@ class _LeasedKeeper:
     lease: Lease
 
     def load(self) -> tuple[int, dict[str, Any] | None]:
+        """Load the last checkpoint that can be read."""
         kept, damaged = self.checkpoints.load(self.lease.number)
         for path in damaged:
             name = path.name
@@ -85,14 +94,17 @@ class _LeasedKeeper:
         return (kept["run"], kept["state"]) if kept else (0, None)
 
     def save(self, run: int, state: dict[str, Any] | None) -> None:
+        """Save a checkpoint; one that cannot be saved only costs time if the worker dies."""
         kept = {"run": run, "state": state}
         try:
             self.checkpoints.save(self.lease.number, self.lease.lease_id, kept)
-        except StorageError as error:  # it costs time if the worker dies, and no result
+        except StorageError as error:
             log.warning("trial %d goes on without: %s", self.lease.number, error)
 
     def record(self, row: EpochMetrics) -> None:
+        """Store what an epoch showed."""
         record_metrics(self.study.storage, self.study.study_id, self.worker_id, row)
 
     def together(self) -> AbstractContextManager[object]:
+        """Make what is written in the block one transaction."""
         return self.study.storage.writing()

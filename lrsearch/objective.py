@@ -57,9 +57,12 @@ class Run:
 
 Outcome = tuple[TrialState, float | None]
 """How a trial ended, and its value if it is complete."""
-Steps = Generator[Run, Progress | None, Outcome]
-"""A trial, step by step: yields the run that it wants the next epoch of, and is sent its progress,
-`None` at the run's end. It is done with a run when it wants another, or returns.
+Steps = Generator[Run | None, Progress | None, Outcome]
+"""A trial, step by step.
+
+It yields the run that it wants the next epoch of, and is sent its progress, `None` at its end;
+it is done with a run when it wants another, or returns. When it has reported it yields `None`, and
+is sent `None` to ask whether it goes on: others may report before that.
 """
 
 
@@ -91,6 +94,9 @@ class Objective:
         try:
             wanted = next(steps)
             while True:
+                if wanted is None:
+                    wanted = steps.send(None)
+                    continue
                 if wanted is not run:
                     _close(progress)
                     run, progress = wanted, self._start(wanted)
@@ -159,7 +165,7 @@ class Objective:
 
     def _train_run(
         self, trial: optuna.Trial, keeper: Keeper, run: Run
-    ) -> Generator[Run, Progress | None, float | None]:
+    ) -> Generator[Run | None, Progress | None, float | None]:
         """Train one run and report; return its last value, `None` if it is to go no further."""
         reported = _frozen(trial.study, trial.number).intermediate_values
         done = 0
@@ -176,8 +182,10 @@ class Objective:
                     trial.report(value, progress.epoch)
             if ends and run.epochs == run.task.epochs:
                 return value
-            if (ends or self.spec.compares_epochs) and trial.should_prune():
-                return None
+            if ends or self.spec.compares_epochs:
+                yield None
+                if trial.should_prune():
+                    return None
             if ends:
                 return value
             if progress.capture is not None:

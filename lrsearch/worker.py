@@ -7,15 +7,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from lrsearch.devices import out_of_memory
 from lrsearch.errors import LrsearchError, StorageError
 from lrsearch.leased import LeasedTrials
+from lrsearch.packed import PackedTrials, pack_size
 from lrsearch.storage import (
     Lease,
     LeaseLost,
@@ -26,9 +29,9 @@ from lrsearch.storage import (
     storage_errors,
 )
 from lrsearch.study import open_study
-from lrsearch.tasks import Progress
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 POLL = 0.5
 """Seconds between two looks for work while other workers train what is left of the budget."""
@@ -60,8 +63,8 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def advance(self, run: Iterator[Progress]) -> Progress | None:
-        """Take the next progress of a run; a signal interrupts it."""
+    def advance(self, run: Iterator[_T]) -> _T | None:
+        """Take the next progress of a run, or the next round of a pack; a signal interrupts it."""
         with self._interruptibly():
             return next(run, None)
 
@@ -114,7 +117,7 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self.worker = worker
         self.parent = parent
-        self._lease: Lease | None = None
+        self._holding: Sequence[Lease] = ()
         self._done = threading.Event()
 
     def run(self) -> None:
@@ -126,13 +129,13 @@ class Heartbeat(threading.Thread):
                 return
 
     @contextmanager
-    def renewing(self, lease: Lease) -> Iterator[None]:
-        """Renew a lease while the block runs."""
-        self._lease = lease
+    def renewing(self, holding: Sequence[Lease]) -> Iterator[None]:
+        """Renew leases while the block runs."""
+        self._holding = holding
         try:
             yield
         finally:
-            self._lease = None
+            self._holding = ()
 
     def stop(self) -> None:
         """End the thread."""
@@ -143,21 +146,27 @@ class Heartbeat(threading.Thread):
         if self.parent is not None and os.getppid() != self.parent:
             return True
         try:
-            return self.worker.seen(self._lease)
-        except LeaseLost:
-            pass  # who writes next to the trial finds out, and says so
+            return self.worker.seen(self._holding)
         except Exception as error:  # the database may be back at the next beat
             log.warning("cannot renew the lease: %s", reason_of(error))
         return False
 
 
-def work(url: str, name: str | None, device: str, *, parent: int | None = None) -> Nothing | None:
+def work(
+    url: str,
+    name: str | None,
+    device: str,
+    *,
+    pack: int | None = 1,
+    parent: int | None = None,
+) -> Nothing | None:
     """Work on a study until its budget is used up, it is stopped, or a signal comes.
 
     Args:
         url: the storage.
         name: the study; may be left out where the storage has only one.
         device: a torch device, "cpu" or "cuda".
+        pack: how many trials train together; `None` for what suits the device.
         parent: leave when this process, the launcher, is gone.
 
     Returns:
@@ -178,8 +187,12 @@ def work(url: str, name: str | None, device: str, *, parent: int | None = None) 
         trials = LeasedTrials(study, worker.worker_id, device, signals.advance)
         heartbeat.start()
         try:
+            size = pack_size(trials.objective, pack)
+            packs = PackedTrials(
+                trials, size, signals.advance, lambda lease: worker.end(lease, failed=False)
+            )
             with storage_errors(storage.engine.url):
-                return _loop(worker, heartbeat, trials, signals)
+                return _loop(worker, heartbeat, packs, signals)
         except Interrupted:
             return None
         finally:
@@ -198,19 +211,20 @@ def _prepare_torch(device: str) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _loop(worker: Worker, heartbeat: Heartbeat, trials: LeasedTrials, signals: Signals) -> Nothing:
+def _loop(worker: Worker, heartbeat: Heartbeat, packs: PackedTrials, signals: Signals) -> Nothing:
     """Claim and train until there is nothing left; wait where the storage fails for a while."""
     failures = 0
     while True:
         signals.check()
+        leases: list[Lease] = []
         try:
-            claim = worker.claim()
-            if isinstance(claim, Lease):
-                _train(claim, worker, heartbeat, trials)
-            elif claim is Nothing.WAIT:
+            nothing = _claim(worker, packs.size, leases)
+            if leases:
+                _train(leases, worker, heartbeat, packs)
+            elif nothing is Nothing.WAIT:
                 signals.sleep(POLL)
-            else:
-                return claim
+            elif nothing:
+                return nothing
             failures = 0
         except (SQLAlchemyError, StorageInternalError) as error:
             failures += 1
@@ -221,18 +235,31 @@ def _loop(worker: Worker, heartbeat: Heartbeat, trials: LeasedTrials, signals: S
             signals.sleep(pause)
 
 
-def _train(lease: Lease, worker: Worker, heartbeat: Heartbeat, trials: LeasedTrials) -> None:
-    """Train the leased trial and end or hand back the lease."""
-    log.info("trial %d begins or goes on", lease.number)
+def _claim(worker: Worker, size: int, leases: list[Lease]) -> Nothing | None:
+    """Add up to so many leases; return why there are no more."""
+    while len(leases) < size:
+        claim = worker.claim(leases)
+        if not isinstance(claim, Lease):
+            return claim
+        leases.append(claim)
+    return None
+
+
+def _train(leases: list[Lease], worker: Worker, heartbeat: Heartbeat, packs: PackedTrials) -> None:
+    """Train the leased trials, together where there are several, and end or hand back each."""
+    log.info("trials %s begin or go on", ", ".join(str(lease.number) for lease in leases))
     try:
-        with heartbeat.renewing(lease):
-            failed = _fails(lease, trials)
-        worker.end(lease, failed=failed)
-    except LeaseLost:
-        log.warning("trial %d was taken over, or finished or deleted by hand", lease.number)
+        with heartbeat.renewing(leases):
+            alone = packs.train(leases) if len(leases) > 1 else leases
+            for lease in alone:
+                try:
+                    worker.end(lease, failed=_fails(lease, packs.trials))
+                except LeaseLost:
+                    log.warning("trial %d was taken over, or ended by hand", lease.number)
     except Interrupted:
-        worker.hand_back(lease)
-        log.info("trial %d handed back", lease.number)
+        for lease in leases:
+            worker.hand_back(lease)
+        log.info("handed back what was in hand")
         raise
 
 
@@ -253,7 +280,6 @@ def _fails(lease: Lease, trials: LeasedTrials) -> bool:
 
 def _in_words(error: Exception) -> str:
     """Return what a trial failed by, with advice where the device ran out of memory."""
-    said = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said:
+    if out_of_memory(error):
         return f"out of memory: {error}; lower task.batch_size, or start fewer workers per device"
     return str(error) if isinstance(error, LrsearchError) else f"{type(error).__name__}: {error}"

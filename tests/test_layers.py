@@ -36,14 +36,15 @@ FLOORS = {
     "train": 6,
     "prepare": 6,
     "leased": 7,
-    "worker": 8,
-    "launch": 9,
-    "figures": 10,
-    "export": 10,
-    "summary": 11,
-    "report": 12,
-    "dashboard": 12,
-    "cli": 13,
+    "packed": 8,
+    "worker": 9,
+    "launch": 10,
+    "figures": 11,
+    "export": 11,
+    "summary": 12,
+    "report": 13,
+    "dashboard": 13,
+    "cli": 14,
 }
 
 

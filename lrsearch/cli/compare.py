@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lrsearch.cli.launch import DeviceOption, PerDevice, Workers, run
-from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption
+from lrsearch.cli.options import DEFAULT_STORAGE, Device, PackOption, StorageOption, checked_pack
 
 
 def compare(
@@ -24,6 +24,7 @@ def compare(
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
     device: DeviceOption = Device.auto,
+    pack: PackOption = "auto",
 ) -> None:
     """Search each family with the study's number of trials, and confirm the best of each.
 
@@ -47,7 +48,7 @@ def compare(
     task = load_task(spec.task.run, spec.task_options())
     for each in specs.values():
         check_task(each, task)
-    places = slots(device.value, workers, workers_per_device)
+    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
     with storage_errors(storage):
         opened = open_storage(storage)
         searches = {name: create_study(opened, each, task) for name, each in specs.items()}

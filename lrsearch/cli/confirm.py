@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from lrsearch.cli.launch import DeviceOption, PerDevice, Workers, run
-from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption, StudyOption, opened
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    Device,
+    PackOption,
+    StorageOption,
+    StudyOption,
+    checked_pack,
+    opened,
+)
 
 
 def confirm(
@@ -21,6 +29,7 @@ def confirm(
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
     device: DeviceOption = Device.auto,
+    pack: PackOption = "auto",
 ) -> None:
     """Train the best schedules again on fresh seeds, the same for all, and test each once.
 
@@ -33,7 +42,7 @@ def confirm(
     from lrsearch.study import check_task, create_study
     from lrsearch.tasks import load_task
 
-    places = slots(device.value, workers, workers_per_device)
+    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
     with opened(storage, study) as search:
         names = [name.strip() for name in against.split(",") if name.strip()]
         spec = confirmation_spec(search, top, seeds, names)

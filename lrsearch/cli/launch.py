@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption, StudyOption, opened
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    Device,
+    PackOption,
+    StorageOption,
+    StudyOption,
+    checked_pack,
+    opened,
+)
 
 if TYPE_CHECKING:
     from lrsearch.devices import Slot
@@ -39,6 +47,7 @@ def launch(
     workers_per_device: PerDevice = 1,
     trials: Trials = None,
     device: DeviceOption = Device.auto,
+    pack: PackOption = "auto",
     base_lr_from: Annotated[
         BaseLrFrom | None, typer.Option(help="Search base_lr where the finder suggests.")
     ] = None,
@@ -52,7 +61,7 @@ def launch(
 
     _quiet()
     spec = StudySpec.from_toml(study_file)
-    places = slots(device.value, workers, workers_per_device)
+    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
     if base_lr_from is not None:
         typer.echo("finding the domain of base_lr …")
     spec, task = prepare(spec, places[0].device, base_lr_from_finder=base_lr_from is not None)
@@ -69,12 +78,13 @@ def resume(
     workers_per_device: PerDevice = 1,
     trials: Trials = None,
     device: DeviceOption = Device.auto,
+    pack: PackOption = "auto",
 ) -> None:
     """Work on a study that exists, from any machine; it needs no study file."""
     from lrsearch.devices import slots
 
     _quiet()
-    places = slots(device.value, workers, workers_per_device)
+    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
     with opened(storage, study) as found:
         _search(found, storage, places, trials)
 

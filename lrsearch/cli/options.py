@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lrsearch.errors import LrsearchError
+
 if TYPE_CHECKING:
     from lrsearch.study import Study
 
@@ -28,6 +30,24 @@ StudyOption = Annotated[
     typer.Option("--study", metavar="NAME", help="May be left out if the storage has only one."),
 ]
 DEFAULT_STORAGE = "sqlite:///lrsearch.db"
+
+
+def checked_pack(text: str) -> str:
+    """Return the text of --pack if it is "auto" or a whole number from 1."""
+    if text != "auto" and not (text.isdecimal() and int(text) >= 1):
+        raise LrsearchError(f'--pack must be "auto" or a whole number from 1, but got {text!r}')
+    return text
+
+
+PackOption = Annotated[
+    str,
+    typer.Option(
+        "--pack",
+        metavar="auto|K",
+        help="Trials that a worker trains together: auto is 1 on a CPU, and on CUDA what is "
+        "fastest there.",
+    ),
+]
 
 
 class Device(StrEnum):

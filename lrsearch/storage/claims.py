@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from uuid import uuid4
@@ -19,7 +21,7 @@ from sqlalchemy import Connection, Table, and_, func, insert, or_, select, updat
 
 from lrsearch.errors import StudyError
 from lrsearch.storage.engine import Storage
-from lrsearch.storage.leases import HANDED_BACK, Lease, end_lease, now
+from lrsearch.storage.leases import HANDED_BACK, Lease, LeaseLost, end_lease, now
 from lrsearch.storage.tables import leases, studies, workers
 
 _trials: Table = TrialModel.__table__
@@ -71,8 +73,11 @@ class Worker:
                 )
             )
 
-    def claim(self) -> Lease | Nothing:
+    def claim(self, holding: Collection[Lease] = ()) -> Lease | Nothing:
         """Take a trial that is free, or say why there is none.
+
+        Args:
+            holding: leases that this worker has and keeps; any other of its own is free.
 
         Raises:
             StudyError: if the study is gone, also where a new one has been given its id.
@@ -97,9 +102,12 @@ class Worker:
                 .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
                 .order_by(leases.c.worker_id != self.worker_id, _trials.c.number)
             ).all()
+            kept = {lease.lease_id for lease in holding}
             running = 0
             for lease in open_leases:
-                if lease.state.is_finished():  # its worker died between finishing and ending it
+                if lease.lease_id in kept:
+                    running += 1
+                elif lease.state.is_finished():  # its worker died between finishing and ending it
                     end_lease(connection, leases.c.lease_id == lease.lease_id)
                 elif self._take_over(connection, lease.lease_id):
                     return self._lease(connection, lease.trial_id, lease.number)
@@ -123,15 +131,15 @@ class Worker:
         with self.storage.engine.begin() as connection:
             connection.execute(update(leases).where(lease.is_open()).values(expires=HANDED_BACK))
 
-    def seen(self, lease: Lease | None) -> bool:
-        """Say that the worker lives, renew its lease if it has one; return whether it is to leave.
+    def seen(self, holding: Collection[Lease]) -> bool:
+        """Say that the worker lives, renew its leases; return whether it is to leave.
 
-        Raises:
-            LeaseLost: as `Lease.check` does.
+        A lease that is lost stays so; who writes next to its trial finds out.
         """
         with self.storage.engine.begin() as connection:
-            if lease is not None:  # first, as in all that this worker writes: so none deadlocks
-                lease.check(connection)
+            for lease in holding:  # first, as in all that this worker writes: so none deadlocks
+                with suppress(LeaseLost):
+                    lease.check(connection)
             connection.execute(
                 update(workers)
                 .where(workers.c.worker_id == self.worker_id)

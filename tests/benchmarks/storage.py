@@ -156,7 +156,7 @@ class Ours:
     def take_one(self) -> bool:
         claim = self.worker.claim()
         if isinstance(claim, Lease):
-            with self.heartbeat.renewing(claim):
+            with self.heartbeat.renewing([claim]):
                 self._train(claim)
             self.worker.end(claim, failed=False)
         elif claim is Nothing.WAIT:

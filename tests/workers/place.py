@@ -68,7 +68,7 @@ class Place:
             "LRSEARCH_STORAGE": self.url,
             "PYTHONPATH": os.pathsep.join(path),
         }
-        if args[0] in ("launch", "resume", "work"):
+        if args[0] in ("launch", "resume", "work") and "--device" not in args:
             args = (*args, "--device", "cpu")
         with (self.folder / f"said-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
