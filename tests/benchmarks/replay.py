@@ -156,7 +156,10 @@ def search(name: str, pruning: dict[str, Any], order: int) -> Outcome:
         }
     )
     study = optuna.create_study(
-        direction="maximize", sampler=RandomSampler(seed=order), pruner=spec.build_pruner()
+        study_name=f"{name}-{order}",  # hyperband picks brackets by it
+        direction="maximize",
+        sampler=RandomSampler(seed=order),
+        pruner=spec.build_pruner(),
     )
     objective = Objective(spec, "cpu", lambda run: next(run, None))
     counter = Counter()

@@ -189,6 +189,11 @@ def test_a_bad_study_file_ends_in_one_message_and_writes_nothing(
         (["stop"], "launch a study first"),
         (["work"], "launch a study first"),
         (["dashboard"], "launch a study first"),
+        (["confirm"], "launch a study first"),
+        (["compare", "nowhere.toml"], "cannot read the study file nowhere.toml"),
+        (["train", "--schedule", "nowhere.json"], "cannot read the schedule nowhere.json"),
+        (["train", "--schedule", "a.json", "-o", "no/m.safetensors"], "there is no folder no"),
+        (["work", "--pack", "many"], '--pack must be "auto" or a whole number from 1'),
         (["schedules", "--plot", "/nowhere/x.html"], "cannot write /nowhere/x.html"),
     ],
     ids=" ".join,
@@ -293,3 +298,47 @@ def test_a_taken_port_is_refused(run, finished_study):
         status, _, err = run("dashboard", "--storage", finished_study, "--port", port)
     assert status == 1
     assert f"port {port} on 127.0.0.1" in err
+
+
+@pytest.mark.slow
+def test_from_a_search_to_a_trained_network(run, tmp_path, small_data):
+    path = study_file(tmp_path, small_data, task__epochs="3", study__trials="6")
+    assert run("launch", str(path))[0] == 0
+    status, out, err = run("confirm", "--top", "2", "--seeds", "2", "--workers", "2")
+    assert status == 0, err
+    assert "Confirmed on 2 seeds, the same for all" in out
+    assert "the best" in out
+    assert "the search had flattered" in out
+    status, out, _ = run("confirm", "--top", "2", "--seeds", "2")
+    assert status == 0  # it is done, and says so again
+    assert "the best" in out
+
+    status, _, err = run("export", "-o", "best.json")
+    assert status == 0
+    assert "the confirmed winner: test_accuracy" in err
+    winner = json.loads(Path("best.json").read_text())
+    assert "on 2 fresh seeds" in winner["confirmed"]
+    for format in ("lightning", "transformers", "keras", "optax", "timm"):
+        status, out, _ = run("export", "--format", format, "--steps", "77")
+        assert status == 0
+        assert "77" in out
+
+    status, out, err = run("train", "--schedule", "best.json")
+    assert status == 0, err
+    assert "epoch 3/3" in out
+    assert "test_accuracy" in out
+    assert Path("model.safetensors").stat().st_size > 100_000
+    assert Path("model.csv").read_text().startswith("epoch,step,lr,train_loss")
+
+
+@pytest.mark.slow
+def test_families_are_compared(run, tmp_path, small_data):
+    path = study_file(tmp_path, small_data, task__epochs="3", study__trials="3")
+    status, out, err = run("compare", str(path), "--seeds", "2", "-o", "families.html")
+    assert status == 0, err
+    assert "the best of each on 2 fresh seeds" in out
+    assert re.search(r"cosine +0\.\d+ ± 0\.\d+ .* epochs .* decades +\d+%", out)
+    assert Path("families.html").stat().st_size > 10_000
+    status, _, err = run("compare", str(path), "--families", "cosine")
+    assert status == 1
+    assert "at least two families" in err

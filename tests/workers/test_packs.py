@@ -82,13 +82,13 @@ def test_those_that_train_together_report_before_any_is_judged(create):
 
 @pytest.mark.slow
 def test_a_pack_whose_worker_is_killed_is_taken_over_as_a_whole(create, place):
-    study = create(6, pruning={"kind": "none"}, epochs=12)
+    study = create(6, pruning={"kind": "none"}, epochs=6)
     worker = place.start("work", "--pack", "6")
     place.wait_for(lambda: len(rows(study)) >= 12, "two epochs of each")
     os.kill(worker.pid, signal.SIGKILL)
     place.wait_for_death(worker.pid)
     assert place.end(place.start("work", "--pack", "6")) == 0
-    undisturbed = create(6, pruning={"kind": "none"}, epochs=12, where=place.elsewhere())
+    undisturbed = create(6, pruning={"kind": "none"}, epochs=6, where=place.elsewhere())
     train(undisturbed, 6)
     check_alike(study, undisturbed)
     assert [t.number for t in study.optuna.trials] == list(range(6))
