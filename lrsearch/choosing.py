@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from lrsearch.errors import SpecError, nearest
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "tpe": ("TPESampler", {}),
+    "tpe": ("TPESampler", {"multivariate": True, "group": True}),
     "random": ("RandomSampler", {}),
 }
 """By kind: Optuna's class and the options that differ here from its defaults."""
@@ -52,6 +53,7 @@ def _build(
     key: str, kind: str, kinds: dict[str, tuple[str, dict[str, Any]]], options: dict[str, Any]
 ) -> Any:
     from optuna import pruners, samplers
+    from optuna.exceptions import ExperimentalWarning
 
     section, _ = key.split(".")
     if kind not in kinds:
@@ -59,6 +61,8 @@ def _build(
     name, defaults = kinds[kind]
     optuna_class = getattr(samplers if section == "sampler" else pruners, name)
     try:
-        return optuna_class(**{**defaults, **options})
+        with warnings.catch_warnings():  # Optuna calls some of the options experimental
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return optuna_class(**{**defaults, **options})
     except (TypeError, ValueError) as error:
         raise SpecError(f"[{section}] does not fit Optuna's {name}: {error}") from None

@@ -37,10 +37,11 @@ class TaskSection(Section):
 
 
 class SamplerSection(Section):
-    """`[sampler]`: a kind and the options of Optuna's class for it."""
+    """`[sampler]`: a kind, trials that are due to each family, and options of Optuna's class."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    kind: str
+    kind: str = "tpe"
+    per_family: int = Field(default=2, ge=0)
 
     @property
     def options(self) -> dict[str, Any]:

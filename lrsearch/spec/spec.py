@@ -41,7 +41,7 @@ class StudySpec(Section):
     study: StudySection
     task: TaskSection
     space: dict[str, Any] = Field(default={})
-    sampler: SamplerSection = SamplerSection(kind="tpe")
+    sampler: SamplerSection = SamplerSection()
     pruning: Annotated[HorizonsPruning | EpochsPruning | NoPruning, Field(discriminator="kind")] = (
         HorizonsPruning()
     )
