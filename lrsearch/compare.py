@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.confirm import Confirmation, Entry, read_confirmation
+from lrsearch.confirm import Confirmation, Entry, confirming, read_confirmation
 from lrsearch.errors import StudyError
 from lrsearch.schedules import families
 from lrsearch.schedules.family import family_named
@@ -83,19 +83,9 @@ def comparison_spec(spec: StudySpec, searches: dict[str, Study], seeds: int) -> 
         raise StudyError(
             f"of {', '.join(searches)} fewer than two have a complete trial; lower space.base_lr"
         )
-    data = spec.to_dict()
-    data["study"] |= {"name": f"{spec.study.name}-compared", "trials": seeds * len(found)}
-    data["schedules"] = [schedule_of(trial).to_dict() for trial in found.values()]
-    data["pruning"], data["sampler"] = {"kind": "none"}, {"kind": "random"}
-    data["space"] = {key: value for key, value in data["space"].items() if key.startswith("task.")}
-    data["confirm"] = {
-        "seeds": [spec.study.seed + 1 + index for index in range(seeds)],
-        "names": list(found),
-        "options": [
-            {key: value for key, value in trial.params.items() if key.startswith("task.")}
-            for trial in found.values()
-        ],
-    }
+    data = confirming(spec, list(found.values()), seeds)
+    data["study"]["name"] = f"{spec.study.name}-compared"
+    data["confirm"]["names"] = list(found)
     return StudySpec.from_dict(data)
 
 

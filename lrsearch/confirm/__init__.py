@@ -1,6 +1,6 @@
 """The verified winner: the best schedules of a search once more, on fresh seeds and unseen data."""
 
-from lrsearch.confirm.candidates import confirmation_spec
+from lrsearch.confirm.candidates import confirmation_spec, confirming
 from lrsearch.confirm.confirmation import (
     Confirmation,
     Entry,
@@ -14,6 +14,7 @@ __all__ = [
     "Entry",
     "confirmation_spec",
     "confirmed_rows",
+    "confirming",
     "in_words",
     "last_confirmation",
     "read_confirmation",

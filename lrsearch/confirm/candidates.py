@@ -40,21 +40,25 @@ def confirmation_spec(
     if top < 1 or seeds < 2:
         raise SpecError(f"--top must be at least 1 and --seeds at least 2, but got {top}, {seeds}")
     chosen = _chosen(study, top, against)
-    data = study.spec.to_dict()
-    first = study.spec.study.seed + 1
-    data["study"] |= {"trials": len(chosen) * seeds}
-    data["schedules"] = [schedule_of(trial).to_dict() for trial in chosen]
-    data["pruning"] = {"kind": "none"}
-    data["sampler"] = {"kind": "random"}
+    data = confirming(study.spec, chosen, seeds)
+    data["confirm"] |= {"of": study.name, "trials": [trial.number for trial in chosen]}
+    return _named(study, data)
+
+
+def confirming(spec: StudySpec, trials: Sequence[FrozenTrial], seeds: int) -> dict[str, Any]:
+    """Return the JSON form of a study that trains the schedules of trials on fresh seeds."""
+    data = spec.to_dict()
+    first = spec.study.seed + 1
+    data["study"] |= {"trials": len(trials) * seeds}
+    data["schedules"] = [schedule_of(trial).to_dict() for trial in trials]
+    data["pruning"], data["sampler"] = {"kind": "none"}, {"kind": "random"}
     data["space"] = {key: value for key, value in data["space"].items() if key.startswith("task.")}
     data["confirm"] = {
-        "of": study.name,
         "seeds": list(range(first, first + seeds)),
-        "names": [f"{schedule_of(trial).shape.name} #{trial.number}" for trial in chosen],
-        "trials": [trial.number for trial in chosen],
-        "options": [_options(trial) for trial in chosen],
+        "names": [f"{schedule_of(trial).shape.name} #{trial.number}" for trial in trials],
+        "options": [_options(trial) for trial in trials],
     }
-    return _named(study, data)
+    return data
 
 
 def _named(study: Study, data: dict[str, Any]) -> StudySpec:
