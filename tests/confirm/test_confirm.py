@@ -114,7 +114,7 @@ def test_all_train_on_the_same_seeds_and_the_winner_is_the_best_mean(url):
     assert found.metric == "test_accuracy"
     said = "\n".join(in_words(found))
     assert "cannot be told apart" in said or "beats" in said
-    assert "4 seeds" in said
+    assert "on 4 fresh seeds" in said
     assert "the search had flattered" in said
 
 
