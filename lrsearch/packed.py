@@ -177,6 +177,10 @@ def pack_size(objective: Objective, wanted: int | None) -> int:
         log.info("every trial trains alone: %s", reason)
         return 1
     assert isinstance(task, Supervised)
-    size = wanted or best_size(task, objective.device)
+    try:
+        size = wanted or best_size(task, objective.device)
+    except Exception as error:  # whatever a driver makes of it: trials can always train alone
+        log.warning("every trial trains alone, since packs fail here: %s", error)
+        return 1
     log.info("up to %d trials train together", size)
     return size

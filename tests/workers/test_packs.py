@@ -9,10 +9,11 @@ from optuna.trial import TrialState
 from sqlalchemy import select
 
 from lrsearch.leased import LeasedTrials
-from lrsearch.packed import PackedTrials
+from lrsearch.packed import PackedTrials, pack_size
 from lrsearch.storage import LeaseLost, Nothing, Worker, read_metrics
 from lrsearch.storage.tables import leases as table
 from lrsearch.tasks import pack as packs
+from lrsearch.tasks import probe
 from lrsearch.worker import work
 
 RUN = "lrsearch.tasks.fashion_mnist:task"
@@ -163,6 +164,31 @@ def test_what_fails_in_a_pack_goes_on_alone(create, monkeypatch):
     monkeypatch.setattr(packs, "Pack", broken)
     assert train(study, 3) is Nothing.DONE
     assert {t.state for t in study.optuna.trials} == {TrialState.COMPLETE}
+
+
+def test_packs_that_fail_when_they_are_tried_are_done_without(create, monkeypatch, caplog):
+    def broken(_task, _device):
+        raise RuntimeError("the driver is too old")
+
+    monkeypatch.setattr("lrsearch.tasks.probe.best_size", broken)
+    objective = LeasedTrials(create(1), "worker", "cpu", next).objective
+    objective.device = "cuda"
+    assert pack_size(objective, None) == 1
+    assert "packs fail here: the driver is too old" in caplog.text
+
+
+def test_a_pack_is_as_large_as_makes_the_device_faster(create, monkeypatch):
+    rates = {1: 10.0, 2: 19.0, 4: 35.0, 8: 36.0, 16: 99.0}
+    monkeypatch.setattr(probe, "_rate", lambda _task, members, _device: rates[members])
+    assert probe.best_size(None, "cuda") == 4
+
+    def small(_task, members, _device):
+        if members > 2:
+            raise torch.OutOfMemoryError
+        return rates[members]
+
+    monkeypatch.setattr(probe, "_rate", small)
+    assert probe.best_size(None, "cuda") == 2
 
 
 def test_a_task_that_cannot_be_packed_trains_alone(place, caplog):
