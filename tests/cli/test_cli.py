@@ -84,7 +84,7 @@ def test_from_a_study_file_to_the_best_schedule(tmp_path, small_data):
     assert status["complete"] + status["pruned"] == 6
     assert list(status) == [
         "study", "storage", "target", "complete", "pruned", "diverged", "failed", "running",
-        "waiting", "best", "recovered", "workers",
+        "waiting", "twins", "epochs", "full_epochs", "best", "recovered", "workers",
     ]  # fmt: skip
     assert list(status["best"]) == ["trial", "value", "params", "schedule"]
     lrsearch("export", "-o", "best.json")
@@ -129,7 +129,7 @@ def test_the_storage_may_come_from_the_environment(run, finished_study, monkeypa
     "command",
     [
         *("find-lr", "diagnose", "launch", "resume", "work", "status", "stop"),
-        *("export", "report", "schedules", "dashboard"),
+        *("confirm", "compare", "export", "train", "report", "schedules", "dashboard"),
     ],
 )
 def test_help_names_every_option(run, command):
