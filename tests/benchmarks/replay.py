@@ -220,12 +220,12 @@ RULES: dict[str, Callable[[str, int], Outcome]] = {
         "percentile 75": _epochs("percentile", percentile=75.0, n_warmup_steps=1),
         "successive halving": _epochs("successive_halving"),
         "hyperband": _epochs("hyperband", max_resource=6),
-        "horizons 1, 6; η 4": _horizons([1, 6], 4),
+        "horizons 1, 6; η 4 (the default)": _horizons([1, 6], 4),
+        "horizons 1, 6; η 5": _horizons([1, 6], 5),
         "horizons 2, 6; η 4": _horizons([2, 6], 4),
         "horizons 1, 2, 6; η 2": _horizons([1, 2, 6], 2),
         "horizons 1, 2, 6; η 3": _horizons([1, 2, 6], 3),
         "horizons 1, 2, 6; η 4": _horizons([1, 2, 6], 4),
-        "horizons 1, 2, 6; η 5": _horizons([1, 2, 6], 5),
     }.items()
 } | {
     "1 epoch, then the best 5": lambda name, order: stop_after(name, 1, 5, order),
