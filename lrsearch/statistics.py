@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
+WILD = 10.0
+"""A variance over the seeds so many times the median one is no accident (1 in 10⁶ for 5 seeds)."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Comparison:
     difference: NDArray[np.float64]
     difference_low: NDArray[np.float64]
     difference_high: NDArray[np.float64]
+    wild: NDArray[np.bool_]
+    """Who varies far more between seeds than the others, as what collapses on some seeds does."""
 
     @property
     def indistinguishable(self) -> NDArray[np.bool_]:
@@ -42,7 +46,8 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
 
     Differences are bounded by Tukey's range over the residuals of a two-way layout (schedules ×
     seeds): a seed that is easy for all does not count (Tukey 1953; Hsu 1996, "Multiple
-    Comparisons", chapter 5). It takes the residuals to be about equally wide for all schedules.
+    Comparisons", chapter 5). That takes residuals to be about equally wide for all, so a schedule
+    that is wild stays out of them and is bounded by paired t-tests, corrected for all pairs.
 
     Args:
         values: float64[K, S], K ≥ 1 schedules on S ≥ 2 seeds, all finite.
@@ -54,13 +59,20 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
     alone = stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1) * deviation / np.sqrt(seeds)
     best = int(mean.argmax() if maximize else mean.argmin())
     difference = np.abs(mean[best] - mean)
+    wild = deviation**2 > WILD * np.median(deviation**2)
     width = np.zeros(count)
-    if count > 1:
-        residuals = values - mean[:, None] - values.mean(axis=0) + values.mean()
-        freedom = (count - 1) * (seeds - 1)
+    tame = values[~wild]
+    if len(tame) > 1:
+        residuals = tame - tame.mean(axis=1)[:, None] - tame.mean(axis=0) + tame.mean()
+        freedom = (len(tame) - 1) * (seeds - 1)
         error = np.sqrt((residuals**2).sum() / freedom / seeds)
         width += _range(count, freedom) * error
-        width[best] = 0.0
+    for index in range(count):
+        if wild[index] or wild[best]:
+            error = (values[best] - values[index]).std(ddof=1) / np.sqrt(seeds)
+            pairs = count * (count - 1) / 2
+            width[index] = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / max(1, pairs), seeds - 1) * error
+    width[best] = 0.0
     return Comparison(
         best=best,
         mean=mean,
@@ -70,6 +82,7 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
         difference=difference,
         difference_low=difference - width,
         difference_high=difference + width,
+        wild=wild,
     )
 
 

@@ -39,6 +39,21 @@ def test_power_where_one_is_better(errors, power):
     assert np.mean([result.best == 0 for result in found]) >= 0.7
 
 
+def test_one_that_collapses_on_a_seed_hides_nothing_of_the_others():
+    rng = np.random.default_rng(1)
+    values = 0.9 + rng.normal(0, 0.002, (5, 5))
+    values[1] -= 0.02
+    alone = compare(values[:4])
+    values[4, 2:4] = 0.1
+    found = compare(values)
+    assert found.wild.tolist() == [False, False, False, False, True]
+    assert found.best == alone.best
+    assert not found.indistinguishable[1]
+    assert (found.difference_high - found.difference)[:4].max() < 0.02
+    assert found.indistinguishable[4]  # five seeds with such a spread prove nothing
+    assert not compare(values[:4]).wild.any()
+
+
 def test_two_schedules_are_a_paired_t_test():
     values = np.random.default_rng(3).normal(size=(2, 6))
     found = compare(values)

@@ -29,6 +29,13 @@ def in_words(found: Confirmation) -> list[str]:
                 f"{winner.name} beats {other.name} by {behind} "
                 f"(95 % CI {low} to {high}, {seeds} seeds)"
             )
+    for entry, wild in zip(found.compared, found.comparison.wild, strict=True):
+        if wild:
+            worst, best = min(entry.values.values()), max(entry.values.values())
+            said.append(
+                f"{entry.name} varies far more between seeds than the others: "
+                f"{worst:.4f} to {best:.4f}"
+            )
     for entry in found.entries:
         if entry.diverged:
             said.append(f"{entry.name} diverged on {len(entry.diverged)} of {seeds} seeds")
