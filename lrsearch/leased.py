@@ -32,7 +32,7 @@ class LeasedTrials:
     def __init__(self, study: Study, worker_id: str, device: str, advance: Advance) -> None:
         self.study = study
         self.worker_id = worker_id
-        self.objective = Objective(study.spec, device, advance)
+        self.objective = Objective(study.spec, device, advance, study.horizons)
         self.checkpoints = Checkpoints(study.files / "checkpoints")
 
     def train(self, lease: Lease) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -73,10 +73,18 @@ class Objective:
         spec: what the study is.
         device: a torch device.
         advance: how to take the next progress of a run.
+        horizons: as they are stored with the study; else as the spec has them.
     """
 
-    def __init__(self, spec: StudySpec, device: str, advance: Advance) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        device: str,
+        advance: Advance,
+        horizons: Sequence[int] | None = None,
+    ) -> None:
         self.spec = spec
+        self.horizons = horizons
         self.device = device
         self.advance = advance
         self._tasks: dict[str, Task] = {}
@@ -149,7 +157,7 @@ class Objective:
 
     def _train(self, trial: optuna.Trial, keeper: Keeper, task: Task, schedule: Schedule) -> Steps:
         """Train run after run, each the whole schedule on a longer horizon."""
-        horizons = self.spec.horizons(task.epochs, task.steps_per_epoch)
+        horizons = self.horizons or self.spec.horizons(task.epochs, task.steps_per_epoch)
         seed = trial.user_attrs.get("seed", self.spec.study.seed)
         first, state = keeper.load()
         for number, epochs in enumerate(horizons[first:], first):
