@@ -24,7 +24,7 @@ from lrsearch.leased import LeasedTrials
 from lrsearch.schedules import Schedule
 from lrsearch.spec import StudySpec
 from lrsearch.storage import Lease, Worker, open_storage
-from lrsearch.study import SPEC, open_study
+from lrsearch.study import HORIZONS, SPEC, open_study
 from lrsearch.tasks import Progress
 from tests.figures.synthetic import synthetic_study
 
@@ -56,6 +56,7 @@ def measure(trials: int, count: int, sampler: str) -> list[dict[str, float]]:
         changed = {"task": {"run": f"{__name__}:Instant"}, "sampler": {"kind": sampler}}
         spec = StudySpec.from_dict(made.spec.to_dict() | changed)
         made.optuna.set_user_attr(SPEC, spec.to_dict())
+        made.optuna.set_user_attr(HORIZONS, [Instant.epochs])
         made.set_target(trials + count)
         storage = open_storage(url)
         study = open_study(storage)
