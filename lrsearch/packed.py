@@ -20,6 +20,8 @@ from lrsearch.tasks import Progress
 
 log = logging.getLogger(__name__)
 
+STORAGE_FAILURES = (SQLAlchemyError, StorageInternalError, StorageError)
+"""No fault of a trial's: it is still its worker's, or another's."""
 AdvancePack = Callable[[Iterator[dict[int, Progress]]], dict[int, Progress] | None]
 """Takes the next round of a pack; `None` at its end. A worker's can be interrupted."""
 
@@ -67,13 +69,21 @@ class PackedTrials:
             The leases whose trials must train alone, from their last checkpoints: those that failed
             in a pack, that a pack cannot hold, or that the device has no memory for.
         """
-        members = [member for lease in leases if (member := self._begin(lease)).wanted]
         alone: list[Lease] = []
+        members: list[_Member] = []
+        for lease in leases:
+            try:
+                members.append(self._begin(lease))
+            except STORAGE_FAILURES:
+                raise
+            except Exception as error:
+                log.warning("trial %d goes on alone: %s", lease.number, error)
+                alone.append(lease)
         while waiting := [member for member in members if member.wanted]:
             group = self._group(waiting)
             try:
                 self._train_group(group)
-            except (SQLAlchemyError, StorageInternalError, StorageError):
+            except STORAGE_FAILURES:
                 raise
             except Exception as error:
                 left = [member for member in group if not member.ended]

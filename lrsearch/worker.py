@@ -16,9 +16,9 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.devices import out_of_memory
-from lrsearch.errors import LrsearchError, StorageError
+from lrsearch.errors import LrsearchError
 from lrsearch.leased import LeasedTrials
-from lrsearch.packed import PackedTrials, pack_size
+from lrsearch.packed import STORAGE_FAILURES, PackedTrials, pack_size
 from lrsearch.storage import (
     Lease,
     LeaseLost,
@@ -267,8 +267,8 @@ def _fails(lease: Lease, trials: LeasedTrials) -> bool:
     """Train the leased trial; store what the task raised, and return whether it did."""
     try:
         trials.train(lease)
-    except (LeaseLost, SQLAlchemyError, StorageInternalError, StorageError):
-        raise  # no fault of the trial's: it is still ours, or another's
+    except (LeaseLost, *STORAGE_FAILURES):
+        raise
     except Exception as error:
         message = _in_words(error)
         log.exception("trial %d failed: %s", lease.number, message)

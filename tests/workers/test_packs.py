@@ -197,3 +197,18 @@ def test_a_task_that_cannot_be_packed_trains_alone(place, caplog):
     assert train(study, 4) is Nothing.DONE
     assert "every trial trains alone: the task has a training loop of its own" in caplog.text
     assert {t.state for t in study.optuna.trials} == {TrialState.COMPLETE}
+
+
+def test_a_trial_that_fails_as_it_begins_leaves_the_others_to_train(create, monkeypatch):
+    study = create(3, pruning={"kind": "none"})
+    packing = Packing(study, 3)
+    suggest = packing.trials.objective._schedule
+
+    def broken(trial, task):
+        if trial.number == 1:
+            raise RuntimeError("no schedule for this one")
+        return suggest(trial, task)
+
+    monkeypatch.setattr(packing.trials.objective, "_schedule", broken)
+    assert packing.packs.train(packing.leases) == [packing.leases[1]]
+    assert sorted(lease.number for lease in packing.ended) == [0, 2]
