@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrsearch.cli.options import Device
+from lrsearch.cli.options import Device, DeviceOption
 
 if TYPE_CHECKING:
     from lrsearch.spec import StudySpec
     from lrsearch.tasks import Supervised
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where to train.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

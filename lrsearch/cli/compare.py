@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from lrsearch.cli.launch import DeviceOption, PerDevice, Workers, run
-from lrsearch.cli.options import DEFAULT_STORAGE, Device, PackOption, StorageOption, checked_pack
+from lrsearch.cli.launch import run
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    Device,
+    DeviceOption,
+    PackOption,
+    PerDevice,
+    StorageOption,
+    Workers,
+    names_in,
+    quiet,
+)
 
 
 def compare(
@@ -36,19 +46,19 @@ def compare(
     from lrsearch.devices import slots
     from lrsearch.figures.compared import compared
     from lrsearch.figures.files import check_suffix, write_figures
+    from lrsearch.prepare import prepare
     from lrsearch.spec import StudySpec
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import check_task, create_study
-    from lrsearch.tasks import load_task
 
+    quiet()
     check_suffix(output)
     spec = StudySpec.from_toml(study_file)
-    names = [name.strip() for name in families.split(",") if name.strip()]
-    specs = family_specs(spec, names)
-    task = load_task(spec.task.run, spec.task_options())
+    places = slots(device.value, workers, workers_per_device, pack)
+    spec, task = prepare(spec, places[0].device, base_lr_from_finder=False)
+    specs = family_specs(spec, names_in(families))
     for each in specs.values():
         check_task(each, task)
-    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
     with storage_errors(storage):
         opened = open_storage(storage)
         searches = {name: create_study(opened, each, task) for name, each in specs.items()}

@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
-from lrsearch.cli.launch import DeviceOption, PerDevice, Workers, run
+from lrsearch.cli.launch import run
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
+    DeviceOption,
     PackOption,
+    PerDevice,
     StorageOption,
     StudyOption,
-    checked_pack,
+    Workers,
+    names_in,
     opened,
 )
 
@@ -42,10 +45,9 @@ def confirm(
     from lrsearch.study import check_task, create_study
     from lrsearch.tasks import load_task
 
-    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
+    places = slots(device.value, workers, workers_per_device, pack)
     with opened(storage, study) as search:
-        names = [name.strip() for name in against.split(",") if name.strip()]
-        spec = confirmation_spec(search, top, seeds, names)
+        spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())
         check_task(spec, task)
         confirming = create_study(search.storage, spec, task)

@@ -11,27 +11,23 @@ import typer
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
+    DeviceOption,
     PackOption,
+    PerDevice,
     StorageOption,
     StudyOption,
-    checked_pack,
+    Workers,
     opened,
+    quiet,
 )
 
 if TYPE_CHECKING:
     from lrsearch.devices import Slot
     from lrsearch.study import Study
 
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Workers to start; else one per GPU or CPU core.")
-]
-PerDevice = Annotated[
-    int, typer.Option("--workers-per-device", min=1, help="Workers that share a GPU.")
-]
 Trials = Annotated[
     int | None, typer.Option(min=1, help="The total number of trials, in place of the study's.")
 ]
-DeviceOption = Annotated[Device, typer.Option(help="Where to train.")]
 
 
 class BaseLrFrom(StrEnum):
@@ -59,9 +55,9 @@ def launch(
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import check_task, create_study
 
-    _quiet()
+    quiet()
     spec = StudySpec.from_toml(study_file)
-    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
+    places = slots(device.value, workers, workers_per_device, pack)
     if base_lr_from is not None:
         typer.echo("finding the domain of base_lr …")
     spec, task = prepare(spec, places[0].device, base_lr_from_finder=base_lr_from is not None)
@@ -83,8 +79,7 @@ def resume(
     """Work on a study that exists, from any machine; it needs no study file."""
     from lrsearch.devices import slots
 
-    _quiet()
-    places = slots(device.value, workers, workers_per_device, checked_pack(pack))
+    places = slots(device.value, workers, workers_per_device, pack)
     with opened(storage, study) as found:
         _search(found, storage, places, trials)
 
@@ -118,9 +113,3 @@ def run(study: Study, url: str, places: list[Slot]) -> None:
     if not ended:
         typer.echo("interrupted; the trials in hand are kept: `lrsearch resume` goes on", err=True)
         raise typer.Exit(130)
-
-
-def _quiet() -> None:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)

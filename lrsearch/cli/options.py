@@ -32,8 +32,24 @@ StudyOption = Annotated[
 DEFAULT_STORAGE = "sqlite:///lrsearch.db"
 
 
-def checked_pack(text: str) -> str:
-    """Return the text of --pack if it is "auto" or a whole number from 1."""
+class Device(StrEnum):
+    """Where to train: `auto` takes the GPUs if there are any."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+DeviceOption = Annotated[Device, typer.Option(help="Where to train.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Workers to start; else one per GPU or CPU core.")
+]
+PerDevice = Annotated[
+    int, typer.Option("--workers-per-device", min=1, help="Workers that share a GPU.")
+]
+
+
+def _check_pack(text: str) -> str:
     if text != "auto" and not (text.isdecimal() and int(text) >= 1):
         raise LrsearchError(f'--pack must be "auto" or a whole number from 1, but got {text!r}')
     return text
@@ -44,28 +60,31 @@ PackOption = Annotated[
     typer.Option(
         "--pack",
         metavar="auto|K",
+        callback=_check_pack,
         help="Trials that a worker trains together: auto is 1 on a CPU, and on CUDA what is "
         "fastest there.",
     ),
 ]
 
 
-class Device(StrEnum):
-    """Where to train: `auto` takes the GPUs if there are any."""
+def names_in(text: str) -> list[str]:
+    """Return the names in a list that commas separate."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+
+def quiet() -> None:
+    """Keep Optuna from telling of every trial."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @contextmanager
 def opened(storage: str, name: str | None) -> Iterator[Study]:
     """Open a study that exists; what the database raises meanwhile becomes one clear message."""
-    import optuna
-
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import open_study
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet()
     with storage_errors(storage):
         yield open_study(open_storage(storage, create=False), name)

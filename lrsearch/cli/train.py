@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from lrsearch.cli.options import DEFAULT_STORAGE, Device, StorageOption, StudyOption, opened
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    Device,
+    DeviceOption,
+    StorageOption,
+    StudyOption,
+    opened,
+)
 from lrsearch.errors import LrsearchError
 
 
@@ -21,7 +28,7 @@ def train(
         Path, typer.Option("-o", "--output", help="The network; its curve goes beside it as .csv.")
     ] = Path("model.safetensors"),
     seed: Annotated[int | None, typer.Option(min=0, help="Else the study's.")] = None,
-    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    device: DeviceOption = Device.auto,
 ) -> None:
     """Train a study's task once with a schedule, test it, and save the network."""
     from lrsearch.cli.view import progress_line

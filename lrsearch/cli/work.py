@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Annotated
 
 import typer
 
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
+    DeviceOption,
     PackOption,
     StorageOption,
     StudyOption,
-    checked_pack,
 )
 
 
 def work(
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
-    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
 ) -> None:
     """Run one worker in the foreground: what a batch system starts, on any machine.
@@ -39,7 +38,7 @@ def work(
     )
     parent = os.environ.get("LRSEARCH_PARENT")
     slot = slots(device.value, workers=1)[0]
-    size = None if checked_pack(pack) == "auto" else int(pack)
+    size = None if pack == "auto" else int(pack)
     reason = work(storage, study, slot.device, pack=size, parent=int(parent) if parent else None)
     typer.echo(f"leaving: {reason.value if reason else 'asked to'}")
     if reason is Nothing.FAILING:
