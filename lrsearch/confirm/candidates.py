@@ -9,9 +9,10 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.errors import SpecError, StudyError, nearest
-from lrsearch.identity import agree
+from lrsearch.identity import agree, searched_options
 from lrsearch.spec import StudySpec
-from lrsearch.study import Study, confirmation_name, open_study, schedule_of
+from lrsearch.storage import FINISHED
+from lrsearch.study import Study, confirmation_name, open_study, schedule_of, value_of
 
 FAMILIES = 3
 """So many of the best families are confirmed with at least one schedule each."""
@@ -56,7 +57,7 @@ def confirming(spec: StudySpec, trials: Sequence[FrozenTrial], seeds: int) -> di
     data["confirm"] = {
         "seeds": list(range(first, first + seeds)),
         "names": [f"{schedule_of(trial).shape.name} #{trial.number}" for trial in trials],
-        "options": [_options(trial) for trial in trials],
+        "options": [searched_options(trial) for trial in trials],
     }
     return data
 
@@ -104,25 +105,19 @@ def _chosen(study: Study, top: int, against: Sequence[str]) -> list[FrozenTrial]
 def _ranked(study: Study) -> list[FrozenTrial]:
     """Return the trials that ended with a value: the complete ones, then by horizon and value."""
     sign = -1 if study.spec.study.direction == "maximize" else 1
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    ended = [t for t in study.optuna.get_trials(states=states) if t.intermediate_values]
+    ended = study.optuna.get_trials(states=FINISHED)
+    valued = [(trial, value) for trial in ended if (value := value_of(trial)) is not None]
 
-    def place(trial: FrozenTrial) -> tuple[bool, int, float]:
-        step = trial.last_step or 0
-        value = trial.intermediate_values[step] if trial.value is None else trial.value
-        return trial.state != TrialState.COMPLETE, -step, sign * value
+    def place(found: tuple[FrozenTrial, float]) -> tuple[bool, int, float]:
+        trial, value = found
+        return trial.state != TrialState.COMPLETE, -(trial.last_step or 0), sign * value
 
-    return sorted(ended, key=place)
+    return [trial for trial, _ in sorted(valued, key=place)]
 
 
 def _same(one: FrozenTrial, other: FrozenTrial) -> bool:
     """Return whether two trials train the same."""
     a, b = schedule_of(one), schedule_of(other)
-    return _options(one) == _options(other) and (
+    return searched_options(one) == searched_options(other) and (
         a == b or agree(a, b, one.user_attrs["total_steps"])
     )
-
-
-def _options(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the values of the searched options of the task."""
-    return {name: value for name, value in trial.params.items() if name.startswith("task.")}

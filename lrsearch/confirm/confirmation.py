@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.errors import StudyError
 from lrsearch.schedules import Schedule
+from lrsearch.spec import ConfirmSection
 from lrsearch.statistics import Comparison, compare
-from lrsearch.storage import read_metrics
+from lrsearch.storage import FINISHED, read_metrics
 from lrsearch.study import Study, confirmation_name, open_study
 
 
@@ -21,8 +22,8 @@ class Entry:
     """A schedule that is confirmed.
 
     `trial` is its number in the search, if it was one, and `searched` its value there. By seed,
-    `values` is what it came to on the test set and `validation` on the data that chose it; `seeds`
-    are those on which it diverged.
+    `values` is what it came to on the test set and `validation` on the data that chose it;
+    `diverged` are the seeds on which it did.
     """
 
     name: str
@@ -64,16 +65,24 @@ def read_confirmation(study: Study) -> Confirmation:
     if confirm is None:
         raise StudyError(f"study {study.name!r} is a search; run `lrsearch confirm` on it first")
     trials = study.optuna.get_trials(deepcopy=False)
-    ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    ended = [trial for trial in trials if trial.state in FINISHED]
     if len(ended) < study.target:
         raise StudyError(
             f"{len(ended)} of the {study.target} runs of {study.name!r} have ended; "
             "`lrsearch resume` goes on"
         )
     metric, values = _read_values(study)
+    searched = _read_searched(study, confirm)
     entries = [
-        _entry(study, index, [t for t in ended if t.user_attrs["entry"] == index], values)
-        for index in range(len(study.spec.schedules))
+        _entry(
+            confirm,
+            index,
+            schedule,
+            [t for t in ended if t.user_attrs["entry"] == index],
+            values,
+            searched,
+        )
+        for index, schedule in enumerate(study.spec.given_schedules())
     ]
     compared = [entry for entry in entries if not entry.diverged]
     maximize = study.spec.study.direction == "maximize"
@@ -84,15 +93,12 @@ def read_confirmation(study: Study) -> Confirmation:
 
 def last_confirmation(study: Study) -> Confirmation | None:
     """Return what the newest confirmation of a search found; `None` if none has come to its end."""
-    names = {found.study_name for found in study.storage.get_all_studies()}
-    found = None
-    for number in count(1):
-        name = confirmation_name(study.name, number)
-        if name not in names:
-            return found
+    there = {found.study_name for found in study.storage.get_all_studies()}
+    names = (confirmation_name(study.name, number) for number in count(1))
+    for name in reversed(list(takewhile(there.__contains__, names))):
         with suppress(StudyError):  # it is still being trained
-            found = read_confirmation(open_study(study.storage, name))
-    return found
+            return read_confirmation(open_study(study.storage, name))
+    return None
 
 
 def _read_values(study: Study) -> tuple[str, dict[int, tuple[float, float]]]:
@@ -113,11 +119,13 @@ def _read_values(study: Study) -> tuple[str, dict[int, tuple[float, float]]]:
 
 
 def _entry(
-    study: Study, index: int, trials: list[FrozenTrial], values: dict[int, tuple[float, float]]
+    confirm: ConfirmSection,
+    index: int,
+    schedule: Schedule,
+    trials: list[FrozenTrial],
+    values: dict[int, tuple[float, float]],
+    searched: dict[int, float],
 ) -> Entry:
-    confirm = study.spec.confirm
-    assert confirm is not None
-    schedule = Schedule.from_dict(study.spec.schedules[index])
     of_seed = {trial.user_attrs["seed"]: trial for trial in trials}
     good = {s: t.number for s, t in of_seed.items() if t.state == TrialState.COMPLETE}
     number = confirm.trials[index] if confirm.trials else None
@@ -125,18 +133,17 @@ def _entry(
         name=confirm.names[index] if confirm.names else f"{schedule.shape.name} ({index + 1})",
         trial=number,
         schedule=schedule,
-        searched=_searched(study, number),
+        searched=None if number is None else searched.get(number),
         values={seed: values[trial][0] for seed, trial in good.items()},
         validation={seed: values[trial][1] for seed, trial in good.items()},
         diverged=sorted(set(of_seed) - set(good)),
     )
 
 
-def _searched(study: Study, number: int | None) -> float | None:
-    """Return what the trial of that number came to in the search, if it was trained in full."""
-    confirm = study.spec.confirm
-    if number is None or confirm is None or confirm.of is None:
-        return None
+def _read_searched(study: Study, confirm: ConfirmSection) -> dict[int, float]:
+    """Return what the trials that were trained in full came to in the search, by their numbers."""
+    if confirm.of is None:
+        return {}
     search = open_study(study.storage, confirm.of)
-    trial = search.optuna.get_trials(deepcopy=False)[number]
-    return trial.value if trial.state == TrialState.COMPLETE else None
+    complete = search.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return {trial.number: float(trial.values[0]) for trial in complete}

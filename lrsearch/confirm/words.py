@@ -22,7 +22,9 @@ def in_words(found: Confirmation) -> list[str]:
             for bounds in (found.comparison.difference_low, found.comparison.difference_high)
         )
         if found.comparison.indistinguishable[index]:
-            said.append(f"{other.name} cannot be told apart from it (at most {high} behind)")
+            said.append(
+                f"{other.name} cannot be told apart from {winner.name} (at most {high} behind)"
+            )
         else:
             behind = _points(found, found.comparison.difference[index])
             said.append(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna.trial import FrozenTrial
-
 from lrsearch.confirm import confirmed_rows, last_confirmation
 from lrsearch.schedules import Schedule
 from lrsearch.storage import read_metrics
-from lrsearch.study import Study, schedule_of
+from lrsearch.study import Study, schedule_of, value_of
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,15 @@ def exported(study: Study, number: int | None = None) -> Exported:
         confirmed = f"{found.metric} {row[2]} (95 %) on {len(found.seeds)} fresh seeds"
     else:
         trial = study.best_trial()
+    value = value_of(trial)
+    assert value is not None, "what is best or confirmed has a value"
     rows = read_metrics(study.storage, study.study_id, trial.number)
     last_run = max((row.run for row in rows), default=0)
     return Exported(
         schedule=schedule_of(trial),
         study=study.name,
         trial=trial.number,
-        value=_value(trial),
+        value=value,
         total_steps=int(trial.user_attrs["total_steps"]),
         losses=tuple(
             row.metrics["val_loss"]
@@ -59,11 +59,4 @@ def exported(study: Study, number: int | None = None) -> Exported:
             if row.run == last_run and "val_loss" in row.metrics
         ),
         confirmed=confirmed,
-    )
-
-
-def _value(trial: FrozenTrial) -> float:
-    """Return a trial's value; of one that was pruned but won on fresh seeds, its last."""
-    return float(
-        trial.intermediate_values[trial.last_step or 0] if trial.value is None else trial.value
     )

@@ -15,7 +15,7 @@ from lrsearch.schedules import Schedule
 from lrsearch.spec import StudySpec
 from lrsearch.storage import EpochMetrics, read_metrics
 from lrsearch.storage.tables import leases, workers
-from lrsearch.study import Study
+from lrsearch.study import Study, value_of
 
 _OUTCOMES = {
     TrialState.COMPLETE: "complete",
@@ -69,12 +69,7 @@ class TrialData:
     @property
     def value(self) -> float | None:
         """What trials are compared by: its value, or the last it reported; none if it diverged."""
-        if self.diverged:
-            return None
-        if self.optuna.state == TrialState.COMPLETE:
-            return float(self.optuna.values[0])
-        reported = self.optuna.intermediate_values
-        return reported[max(reported)] if reported else None
+        return None if self.diverged else value_of(self.optuna)
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -10,6 +10,7 @@ from lrsearch.study.study import (
     Study,
     recovered,
     schedule_of,
+    value_of,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "open_study",
     "recovered",
     "schedule_of",
+    "value_of",
 ]

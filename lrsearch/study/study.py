@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Study:
             )
         return found[0]
 
-    @property
+    @cached_property
     def horizons(self) -> tuple[int, ...]:
         """The epochs of each run of a trial; the last is the full run."""
         return tuple(self.optuna.user_attrs[HORIZONS])
@@ -141,6 +142,14 @@ class Study:
 def schedule_of(trial: FrozenTrial) -> Schedule:
     """Return the schedule that a trial trained."""
     return Schedule.from_dict(trial.user_attrs["schedule"])
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """Return a trial's value; of one that is not complete the last it reported, if any."""
+    if trial.state == TrialState.COMPLETE:
+        return float(trial.values[0])
+    reported = trial.intermediate_values
+    return reported[max(reported)] if reported else None
 
 
 def recovered(trial: FrozenTrial) -> bool:

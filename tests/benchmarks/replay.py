@@ -161,7 +161,8 @@ def search(name: str, pruning: dict[str, Any], order: int) -> Outcome:
         sampler=RandomSampler(seed=order),
         pruner=spec.build_pruner(),
     )
-    objective = Objective(spec, "cpu", lambda run: next(run, None))
+    horizons = spec.horizons(record.epochs, Recorded.steps_per_epoch)
+    objective = Objective(spec, "cpu", lambda run: next(run, None), horizons)
     counter = Counter()
     complete: dict[int, float] = {}
     for number in numbers:

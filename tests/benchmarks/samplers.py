@@ -162,7 +162,7 @@ def search(name: str, variant: tuple[str, bool, bool], trials: int, seed: int) -
         spec.space["base_lr"] |= {"low": 3e-5, "high": 1.6e-2}
     study = optuna.create_study(direction="maximize", pruner=spec.build_pruner())
     study.sampler = base = SAMPLERS[sampler](seed)
-    objective = Objective(spec, "cpu", lambda run: next(run, None))
+    objective = Objective(spec, "cpu", lambda run: next(run, None), (1, 2, 6))
     if per_family:
         space = spec.search_space()
         objective._space = lambda _: PerFamily(space.families, space.domains)

@@ -77,7 +77,7 @@ def plain(seed: int, subset: bool, budget: int) -> Trace:
     """Search with Optuna's own sampler and pruner, until the epochs are spent."""
     spec = spec_of(seed, subset, pruning={"kind": "epochs", "pruner": "median"})
     study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
-    objective = Objective(spec, "cpu", lambda run: next(run, None))
+    objective = Objective(spec, "cpu", lambda run: next(run, None), (spec.task.options["epochs"],))
     counter, trace = Counter(), []
     while not trace or trace[-1][0] < budget:
         trial = study.ask()
