@@ -209,6 +209,7 @@ def _prepare_torch(device: str) -> None:
     if device == "cpu":
         torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _loop(worker: Worker, heartbeat: Heartbeat, packs: PackedTrials, signals: Signals) -> Nothing:

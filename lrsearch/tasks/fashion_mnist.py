@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
 from lrsearch.errors import DataError, TaskError, nearest
+from lrsearch.tasks.precision import Precision
 from lrsearch.tasks.supervised import Supervised
 from lrsearch.tasks.task import load_attribute
 from lrsearch.tasks.training import Data
@@ -53,6 +54,7 @@ def task(
     data_dir: str | None = None,
     subset: int | None = None,
     clip_norm: float | None = None,
+    precision: Precision = "fp32",
 ) -> Supervised:
     """Return a network on FashionMNIST as a task.
 
@@ -70,6 +72,7 @@ def task(
             folder in the user's home.
         subset: train on that many images only, and validate on a fifth as many, for a quick look.
         clip_norm: a gradient with a larger L2 norm is scaled down to it.
+        precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
 
     Raises:
         TaskError: for an unknown model or a value that breaks its rule.
@@ -84,6 +87,7 @@ def task(
         epochs=epochs,
         lr_every=lr_every,
         clip_norm=clip_norm,
+        precision=precision,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -34,14 +35,15 @@ def captured(work: Callable[[], None], written: Sequence[Tensor]) -> Callable[[]
                 work()
         torch.cuda.current_stream().wait_stream(aside)
         try:
+            with _refusing_to_wait():
+                work()
             with torch.cuda.graph(graph):
                 work()
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason = (
-                error.__context__ or error
-            )  # what came first ends the capture with an error too
+            # after what failed in a capture its end fails too
+            reason = error.__context__ or error
             raise TaskError(
                 f"the task cannot be captured in a CUDA graph: {str(reason).splitlines()[0]}; "
                 "train its trials alone"
@@ -49,3 +51,18 @@ def captured(work: Callable[[], None], written: Sequence[Tensor]) -> Callable[[]
     for tensor, value in zip(written, before, strict=True):
         tensor.copy_(value)
     return graph.replay
+
+
+@contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """Raise a RuntimeError at what waits for the device while the block runs.
+
+    That is what most often cannot be captured; a capture that fails leaves torch's random numbers
+    unusable in this process, also for trials that train alone.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from lrsearch.tasks.precision import Precision, forward, products
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [B, …], targets [B, …]) → scalar, the mean over the batch."""
 EVALUATED = 1000
@@ -41,6 +43,7 @@ def updates(
     *,
     batch_size: int,
     clip_norm: float | None = None,
+    precision: Precision = "fp32",
 ) -> Iterator[Update]:
     """Train on full batches of `inputs` and `targets` in the given order; yield after each update.
 
@@ -53,14 +56,17 @@ def updates(
         order: int64[M], the indices to train on; what does not fill a batch is left out.
         batch_size: examples in an update.
         clip_norm: a gradient with a larger L2 norm is scaled down to it.
+        precision: of the network's passes.
     """
     network.train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for batch in torch.split(order, batch_size)[: len(order) // batch_size]:
         lr = float(optimizer.param_groups[0]["lr"])
-        batch_loss = loss(network(as_input(inputs[batch])), targets[batch])
         optimizer.zero_grad()
-        batch_loss.backward()  # type: ignore[no-untyped-call]
+        with products(precision, targets.device):
+            with forward(precision, targets.device):
+                batch_loss = loss(network(as_input(inputs[batch])), targets[batch])
+            batch_loss.backward()  # type: ignore[no-untyped-call]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if clip_norm is not None:
             clip_grads_with_norm_(parameters, clip_norm, norm)
@@ -74,16 +80,19 @@ def evaluate(
     metrics: Mapping[str, Loss],
     inputs: Tensor,
     targets: Tensor,
+    *,
     batch_size: int = EVALUATED,
+    precision: Precision = "fp32",
 ) -> dict[str, float]:
     """Return each metric's mean over all examples; the network is left in training mode."""
     network.eval()
     totals = {name: torch.zeros((), device=targets.device) for name in metrics}
     batches = zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
     for batch, batch_targets in batches:
-        outputs = network(as_input(batch))
-        for name, metric in metrics.items():
-            totals[name] += metric(outputs, batch_targets) * len(batch)
+        with products(precision, targets.device), forward(precision, targets.device):
+            outputs = network(as_input(batch))
+            for name, metric in metrics.items():
+                totals[name] += metric(outputs, batch_targets) * len(batch)
     network.train()
     return {name: float(total) / len(targets) for name, total in totals.items()}
 

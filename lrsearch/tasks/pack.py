@@ -29,6 +29,13 @@ class _Member:
     history: History = field(default_factory=History)
     losses: list[float] = field(default_factory=list)
     """The validation losses that the schedule has heard of."""
+    coming: NDArray[np.float64] | None = None
+    """Rate and momentum of the updates of the coming epoch [S, 2], where they are known by now."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether its rates depend on its losses."""
+        return self.schedule.shape.reads_losses
 
 
 class Pack:
@@ -80,6 +87,7 @@ class Pack:
                 self._stack.load(row)
                 member.losses = list(state["scheduler"]["losses"])
                 member.history = History(state["first_loss"], state["last_loss"])
+        self._look_ahead(self._epoch * self._steps)
 
     def run(self) -> Iterator[dict[int, Progress]]:
         """Train, and yield after every epoch the progress of each member.
@@ -105,21 +113,25 @@ class Pack:
         stack, start = self._stack, self._epoch * self._steps
         order = self._training.order(self._epoch)[: stack.order.numel()]
         stack.order.copy_(order.view_as(stack.order))
-        rates = np.zeros((self._steps, 2, len(self._rows)))
-        living = self._living
-        hearing = [row for row, member in enumerate(living) if member.schedule.shape.reads_losses]
-        done = start
+        living = [self._all[number] for number in self._rows]
+        hearing = [row for row, member in enumerate(living) if member.hears]
+        rates = np.empty((self._steps, 2, len(living)))
+        for row, member in enumerate(living):
+            rates[..., row] = self._rates(member, start) if member.hears else member.coming
+        done, end = start, start + self._steps
         validation: list[dict[str, float]] = []
-        for end in range(start + 1, start + self._steps + 1):
-            heard = bool(hearing) and self._part(end) > self._part(end - 1)
-            if not heard and end < start + self._steps:
+        for update in range(start + 1, end + 1):
+            heard = bool(hearing) and self._part(update) > self._part(update - 1)
+            if not heard and update < end:
                 continue
-            rates[done - start : end - start] = self._rates(done, end)
             stack.rates.copy_(torch.from_numpy(rates))
-            stack.update(end - done)
-            done, validation = end, stack.evaluate()
+            stack.update(update - done)
+            if update == end:
+                self._look_ahead(end)  # while the device is at work
+            done, validation = update, stack.evaluate()
             for row in hearing if heard else ():
                 living[row].losses.append(validation[row]["val_loss"])
+                rates[done - start :, :, row] = self._rates(living[row], start)[done - start :]
 
         self._epoch += 1
         record = stack.record.cpu()
@@ -130,17 +142,25 @@ class Pack:
             for row, number in enumerate(self._rows)
         }
 
-    def _rates(self, first: int, end: int) -> NDArray[np.float64]:
-        """Return rate and momentum of some updates, float64[end − first, 2, K]."""
+    def _look_ahead(self, start: int) -> None:
+        """Compute the rates of the coming epoch that no loss has a part in."""
+        if start < self._epochs * self._steps:
+            for number in self._rows:
+                member = self._all[number]
+                member.coming = None if member.hears else self._rates(member, start)
+
+    def _rates(self, member: _Member, start: int) -> NDArray[np.float64]:
+        """Return a member's rates and momenta in the epoch from `start` on, float64[S, 2]."""
         own = self._stack.optimizer.momentum
-        rates = np.empty((end - first, 2, len(self._rows)))
-        for row, member in enumerate(self._living):
-            for update in range(first, end):
-                step, parts = self._clock(update)
-                # as ScheduleLR: momentum moves only where there is some
-                momentum = member.schedule.momentum(step, parts) if own else None
-                rates[update - first, 0, row] = member.schedule.lr(step, parts, member.losses)
-                rates[update - first, 1, row] = own if momentum is None else momentum
+        rates = np.empty((self._steps, 2))
+        for index in range(self._steps):
+            step, parts = self._clock(start + index)
+            # as ScheduleLR: momentum moves only where there is some
+            momentum = member.schedule.momentum(step, parts) if own else None
+            rates[index] = (
+                member.schedule.lr(step, parts, member.losses),
+                own if momentum is None else momentum,
+            )
         return rates
 
     def _progress(
@@ -182,11 +202,6 @@ class Pack:
         """Return a member's metrics on the test data."""
         self._stack.store(self._rows.index(number))
         return self._training.test(self.task.named_metrics("test"))
-
-    @property
-    def _living(self) -> list[_Member]:
-        """The members in the order of their rows."""
-        return [self._all[number] for number in self._rows]
 
     def _part(self, update: int) -> int:
         """Return how many of the run's parts, one for each epoch of the full run, are over."""

@@ -14,6 +14,7 @@ from lrsearch.errors import TaskError
 from lrsearch.tasks.batched_optimizers import BatchedOptimizer, Now
 from lrsearch.tasks.graphs import captured
 from lrsearch.tasks.loop import EVALUATED, Loss, as_input
+from lrsearch.tasks.precision import forward, products
 from lrsearch.tasks.training import Training
 
 ALIGNED = 4
@@ -152,9 +153,10 @@ class Stack:
         self.training.network.train()
         batch = self.order[self._step][0]
         inputs, targets = self.training.data.train
-        gradients, (losses, buffers) = self._gradients(
-            self.weights, self.buffers, as_input(inputs[batch]), targets[batch]
-        )
+        with products(self.training.precision, targets.device):
+            gradients, (losses, buffers) = self._gradients(
+                self.weights, self.buffers, as_input(inputs[batch]), targets[batch]
+            )
         norms = torch.linalg.vector_norm(gradients, dim=1)
         seen = torch.stack([losses, norms]).double()
         torch.where(self._steps == self._step, seen, self.record, out=self.record)
@@ -172,7 +174,8 @@ class Stack:
         self._sums.zero_()
         batches = (torch.split(tensor, EVALUATED) for tensor in self.training.data.validation)
         for inputs, targets in zip(*batches, strict=True):
-            values = self._values(self.weights, self.buffers, as_input(inputs), targets)
+            with products(self.training.precision, targets.device):
+                values = self._values(self.weights, self.buffers, as_input(inputs), targets)
             self._sums += torch.stack([value * len(targets) for value in values])
 
     def _loss(
@@ -180,13 +183,15 @@ class Stack:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a member's loss on a batch, and its buffers afterwards."""
         changed = {name: buffer.clone() for name, buffer in buffers.items()}
-        outputs = functional_call(self.training.network, self._split(row) | changed, (inputs,))
-        return self.training.loss(outputs, targets), changed
+        with forward(self.training.precision, targets.device):
+            outputs = functional_call(self.training.network, self._split(row) | changed, (inputs,))
+            return self.training.loss(outputs, targets), changed
 
     def _metrics(
         self, row: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
     ) -> list[Tensor]:
         """Return a member's metrics on a batch."""
         here = {**self._split(row), **buffers}
-        outputs = functional_call(self.training.network, here, (inputs,))
-        return [metric(outputs, targets) for metric in self.metrics.values()]
+        with forward(self.training.precision, targets.device):
+            outputs = functional_call(self.training.network, here, (inputs,))
+            return [metric(outputs, targets) for metric in self.metrics.values()]

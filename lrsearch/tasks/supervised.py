@@ -14,11 +14,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsearch.domains import Float
-from lrsearch.errors import TaskError
+from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Schedule
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
+from lrsearch.tasks.precision import PRECISIONS, Precision
 from lrsearch.tasks.task import Progress
 from lrsearch.tasks.training import Data, Training, run_state
 
@@ -46,6 +47,7 @@ class Supervised:
         lr_every: "update", or "epoch": the rate changes only `epochs` times in a run, and is
             `schedule.lr(epoch, epochs)` in each part.
         clip_norm: a gradient with a larger L2 norm is scaled down to it.
+        precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
 
     Raises:
         TaskError: if a value breaks its rule.
@@ -60,6 +62,7 @@ class Supervised:
     epochs: int = 10
     lr_every: Literal["update", "epoch"] = "update"
     clip_norm: float | None = None
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs"):
@@ -68,6 +71,10 @@ class Supervised:
                 raise TaskError(f"task.{name} must be a whole number from 1, but got {value!r}")
         if self.lr_every not in ("update", "epoch"):
             raise TaskError(f'task.lr_every must be "update" or "epoch", but got {self.lr_every!r}')
+        if self.precision not in PRECISIONS:
+            raise TaskError(
+                f"task.precision is {self.precision!r}; {nearest(str(self.precision), PRECISIONS)}"
+            )
         clip = self.clip_norm
         if clip is not None and (type(clip) not in (int, float) or not 0 < clip < math.inf):
             raise TaskError(f"task.clip_norm must be a positive number, but got {clip!r}")
@@ -181,6 +188,7 @@ class Supervised:
             batch_size=self.batch_size,
             clip_norm=self.clip_norm,
             seed=seed,
+            precision=self.precision,
         )
 
     def _optimizer(self, network: nn.Module, lr: float) -> Optimizer:

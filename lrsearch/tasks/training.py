@@ -15,6 +15,7 @@ from lrsearch.errors import DataError
 from lrsearch.schedules.torch import ScheduleLR
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, as_input, evaluate, updates
+from lrsearch.tasks.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Training:
         batch_size: examples in an update.
         clip_norm: the gradient's L2 norm is cut to this, if given.
         seed: of the weights, the order of the data, dropout.
+        precision: of the network's passes.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Training:
         batch_size: int,
         clip_norm: float | None,
         seed: int,
+        precision: Precision,
     ) -> None:
         torch.manual_seed(seed)
         network = model().to(data.train[1].device)
@@ -87,6 +90,7 @@ class Training:
         self.batch_size = batch_size
         self.clip_norm = clip_norm
         self.seed = seed
+        self.precision = precision
 
     def order(self, number: int) -> Tensor:
         """Return the order of the data in an epoch, int64[N]; seed what else it draws."""
@@ -99,7 +103,7 @@ class Training:
         """Train on the full batches of a fresh order of the data; yield after each update."""
         return updates(
             self.network, self.optimizer, self.loss, *self.data.train, self.order(number),
-            batch_size=self.batch_size, clip_norm=self.clip_norm,
+            batch_size=self.batch_size, clip_norm=self.clip_norm, precision=self.precision,
         )  # fmt: skip
 
     def updates(self) -> Iterator[Update]:
@@ -111,7 +115,7 @@ class Training:
 
     def validate(self, metrics: Mapping[str, Loss]) -> dict[str, float]:
         """Return the mean of each metric over the validation data."""
-        return evaluate(self.network, metrics, *self.data.validation)
+        return evaluate(self.network, metrics, *self.data.validation, precision=self.precision)
 
     def test(self, metrics: Mapping[str, Loss]) -> dict[str, float]:
         """Return the mean of each metric over the test data, loaded for it; none if there is none.
@@ -122,7 +126,7 @@ class Training:
             return {}
         device = self.data.train[1].device
         inputs, targets = (tensor.to(device) for tensor in self.data.test())
-        return evaluate(self.network, metrics, inputs, targets)
+        return evaluate(self.network, metrics, inputs, targets, precision=self.precision)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Return, by name, the parameters that the loss has a gradient for; others stay as is."""

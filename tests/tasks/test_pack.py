@@ -6,13 +6,16 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lrsearch.errors import TaskError
 from lrsearch.schedules import Constant, Cosine, OneCycle, Plateau, Schedule, Warmup
 from lrsearch.tasks import Data, Supervised
+from lrsearch.tasks import stack as stacks
 from lrsearch.tasks.optimizers import OPTIMIZERS
 from lrsearch.tasks.pack import Pack
 from lrsearch.tasks.packable import why_not
+from lrsearch.tasks.training import Training
 
 STEPS, EPOCHS = 10, 5
 
@@ -383,6 +386,36 @@ def test_a_pack_refuses_an_optimizer_that_is_none_of_ours():
 
 
 # On a GPU
+
+
+@pytest.mark.parametrize("model", [mlp, cnn, normed_cnn, dropping_mlp])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_update_reads_nothing_back_from_a_device(optimizer, model, monkeypatch):
+    """Where there is no GPU torch can tell of every tensor where it would be, and what would wait.
+
+    It has no backward pass then; the weights stand for their gradients.
+    """
+
+    def without_backward(loss, has_aux):
+        return lambda row, *others: (row.clone(), loss(row, *others))
+
+    monkeypatch.setattr(stacks, "grad_and_value", without_backward)
+    monkeypatch.setattr(stacks, "captured", lambda work, written: work)
+    monkeypatch.setattr(Training, "trained", lambda self: dict(self.network.named_parameters()))
+    monkeypatch.setattr(nn.Module, "to", lambda self, *args, **options: self)
+    task = supervised(model, optimizer=optimizer, clip_norm=1.0)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):  # networks cannot be moved there
+            training = task.start(seed=0, device="cuda", lr=0.1)
+        stack = stacks.Stack(training, task.named_metrics("val"), members=3, steps=STEPS)
+        for rows in ([0, 2], [1]):
+            stack.update(2)
+            stack._evaluate()
+            stack.keep(rows)
+        tensors = [stack.weights, stack.record, stack._sums, *stack.state.values()]
+        assert {tensor.device for tensor in tensors} == {torch.device("cuda:0")}
+        with pytest.raises(DataDependentOutputException):
+            stack.weights.sum().item()
 
 
 @pytest.fixture
