@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,16 +70,7 @@ class PackedTrials:
             The leases whose trials must train alone, from their last checkpoints: those that failed
             in a pack, that a pack cannot hold, or that the device has no memory for.
         """
-        alone: list[Lease] = []
-        members: list[_Member] = []
-        for lease in leases:
-            try:
-                members.append(self._begin(lease))
-            except STORAGE_FAILURES:
-                raise
-            except Exception as error:
-                log.warning("trial %d goes on alone: %s", lease.number, error)
-                alone.append(lease)
+        members, alone = self._begin(leases)
         while waiting := [member for member in members if member.wanted]:
             group = self._group(waiting)
             try:
@@ -99,14 +91,35 @@ class PackedTrials:
                     member.wanted = None
         return alone
 
-    def _begin(self, lease: Lease) -> _Member:
-        """Suggest a trial's schedule; the next one's knows of it."""
+    def _begin(self, leases: Sequence[Lease]) -> tuple[list[_Member], list[Lease]]:
+        """Suggest each trial's schedule, with what is known of those before it.
+
+        Returns:
+            The members, and the leases whose trials fail in that and must train alone.
+        """
+        members, alone = [], []
+        with self._reading_once():
+            for lease in leases:
+                try:
+                    members.append(self._begin_one(lease))
+                except STORAGE_FAILURES:
+                    raise
+                except Exception as error:
+                    log.warning("trial %d goes on alone: %s", lease.number, error)
+                    alone.append(lease)
+        return members, alone
+
+    def _begin_one(self, lease: Lease) -> _Member:
         objective, keeper = self.trials.objective, self.trials.keeper(lease)
         with self.trials.study.storage.guarded(lease.check):
             trial = self.trials.study.trial(lease.trial_id, lease.number)
         member = _Member(lease, trial, objective.steps(trial, keeper))
         self._step(member, None)
         return member
+
+    def _reading_once(self) -> AbstractContextManager[None]:
+        study = self.trials.study
+        return study.storage.reading_once(study.study_id)
 
     def _group(self, waiting: Sequence[_Member]) -> list[_Member]:
         """Return members that can train together, those with the fewest epochs first."""
@@ -140,9 +153,10 @@ class PackedTrials:
         while (told := self.advance(rounds)) is not None:
             for number, progress in told.items():
                 self._step(group[number], progress)
-            for number in told:  # now all have reported
-                if not group[number].ended and group[number].wanted is None:
-                    self._step(group[number], None)
+            with self._reading_once():
+                for number in told:  # now all have reported
+                    if not group[number].ended and group[number].wanted is None:
+                        self._step(group[number], None)
             pack.keep([number for number in told if group[number].wanted is runs[number]])
 
     def _step(self, member: _Member, progress: Progress | None) -> None:

