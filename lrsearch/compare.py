@@ -139,7 +139,7 @@ def _epochs_to_the_end(confirming: Study, index: int) -> float | None:
     took = []
     for trial in confirming.optuna.get_trials(deepcopy=False):
         if trial.user_attrs["entry"] == index and trial.state == TrialState.COMPLETE:
-            rows = read_metrics(confirming.storage, confirming.study_id, trial.number)
+            rows = read_metrics(confirming.storage, confirming.study_id, [trial.number])
             values = [row.metrics[metric] for row in rows]
             near = [value >= NEAR_END * values[-1] for value in values]
             took.append(near.index(True) + 1)

@@ -66,7 +66,7 @@ class LeasedTrials:
 
     def _keep_stability(self, trial: optuna.Trial) -> None:
         """Keep the trial's largest gradient norm and loss jump, where its task measures them."""
-        rows = read_metrics(self.study.storage, self.study.study_id, trial.number)
+        rows = read_metrics(self.study.storage, self.study.study_id, [trial.number])
         measured = [row.metrics for row in rows if "loss_jump" in row.metrics]
         if measured:
             worst = max(measured, key=lambda metrics: metrics["loss_jump"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
 from lrsearch.errors import StudyError
-from lrsearch.storage import count_epochs, masked, read_metrics
+from lrsearch.storage import EpochMetrics, count_epochs, masked, read_metrics
 from lrsearch.storage.leases import now
 from lrsearch.storage.tables import leases, workers
 from lrsearch.study import Study, recovered
@@ -26,25 +27,32 @@ class Best:
 
 
 @dataclass(frozen=True)
-class WorkerStatus:
-    """A worker that lives, or died with a trial in hand; times in seconds since 1970.
+class InHand:
+    """A trial that a worker has in hand.
 
-    Of its trial: the epochs trained in the present run, that run's length in epochs (its horizon),
-    the family, and the learning rate and loss of the last epoch.
+    The epochs trained in the present run, that run's length in epochs (its horizon), the family,
+    and the learning rate and loss of the last epoch.
     """
+
+    trial: int
+    epoch: int
+    horizon: int
+    schedule: str | None
+    lr: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A worker that lives, or died with trials in hand; times in seconds since 1970."""
 
     id: str
     host: str
     pid: int
     device: str
-    trial: int | None
-    epoch: int | None
-    horizon: int | None
     last_seen: float
     alive: bool
-    schedule: str | None
-    lr: float | None
-    loss: float | None
+    trials: list[InHand]
 
 
 @dataclass(frozen=True)
@@ -123,30 +131,44 @@ def _read_workers(study: Study, trials: dict[int, FrozenTrial]) -> list[WorkerSt
     with study.storage.reading() as connection:
         time = now(connection)
         rows = connection.execute(present.order_by(workers.c.started)).all()
-        trial_of = {row.worker_id: trials.get(row.trial_id) for row in connection.execute(held)}
-    found = []
-    for row in rows:
-        trial = trial_of.get(row.worker_id)
-        epochs = read_metrics(study.storage, study.study_id, trial.number) if trial else []
-        last = epochs[-1] if epochs else None
-        run = last.run if last else 0
-        if last and trial and last.epoch == study.horizons[run] < study.horizons[-1]:
-            run += 1  # it has gone on to the next horizon, or is about to end
-        schedule = trial.user_attrs.get("schedule") if trial else None
-        found.append(
-            WorkerStatus(
-                id=row.worker_id,
-                host=row.host,
-                pid=row.pid,
-                device=row.device,
-                trial=trial.number if trial else None,
-                epoch=sum(row.run == run for row in epochs) if trial else None,
-                horizon=study.horizons[run] if trial else None,
-                last_seen=row.last_seen,
-                alive=time - row.last_seen <= study.spec.workers.lease,
-                schedule=schedule["schedule"] if schedule else None,
-                lr=last.lr if last else None,
-                loss=last.metrics.get("train_loss", last.metrics.get("val_loss")) if last else None,
-            )
+        holders = connection.execute(held.order_by(leases.c.trial_id)).all()
+    in_hand: dict[str, list[FrozenTrial]] = defaultdict(list)
+    for holder in holders:
+        if trial := trials.get(holder.trial_id):
+            in_hand[holder.worker_id].append(trial)
+    numbers = [trial.number for mine in in_hand.values() for trial in mine]
+    epochs: dict[int, list[EpochMetrics]] = defaultdict(list)
+    for row in read_metrics(study.storage, study.study_id, numbers):
+        epochs[row.trial].append(row)
+    found = [
+        WorkerStatus(
+            id=row.worker_id,
+            host=row.host,
+            pid=row.pid,
+            device=row.device,
+            last_seen=row.last_seen,
+            alive=time - row.last_seen <= study.spec.workers.lease,
+            trials=[
+                _in_hand(trial, epochs[trial.number], study.horizons)
+                for trial in in_hand[row.worker_id]
+            ],
         )
-    return [worker for worker in found if worker.alive or worker.trial is not None]
+        for row in rows
+    ]
+    return [worker for worker in found if worker.alive or worker.trials]
+
+
+def _in_hand(trial: FrozenTrial, epochs: list[EpochMetrics], horizons: tuple[int, ...]) -> InHand:
+    last = epochs[-1] if epochs else None
+    run = last.run if last else 0
+    if last and last.epoch == horizons[run] < horizons[-1]:
+        run += 1  # it has gone on to the next horizon, or is about to end
+    schedule = trial.user_attrs.get("schedule")
+    return InHand(
+        trial=trial.number,
+        epoch=sum(row.run == run for row in epochs),
+        horizon=horizons[run],
+        schedule=schedule["schedule"] if schedule else None,
+        lr=last.lr if last else None,
+        loss=last.metrics.get("train_loss", last.metrics.get("val_loss")) if last else None,
+    )

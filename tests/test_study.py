@@ -116,7 +116,7 @@ def test_a_diverged_trial_is_pruned_infeasible_and_says_where(url):
         lr = schedule_of(trial).base_lr
         assert trial.user_attrs["diverged"] == {"run": 0, "epoch": 2, "step": 77, "lr": lr}
         assert trial.constraints == {"diverged": 1.0}
-        last = read_metrics(study.storage, study.study_id, trial.number)[-1]
+        last = read_metrics(study.storage, study.study_id, [trial.number])[-1]
         assert (last.epoch, last.step, last.lr) == (2, 77, lr)
         assert math.isnan(last.metrics["score"])
     status = read_status(study)

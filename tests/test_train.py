@@ -55,7 +55,7 @@ def test_training_with_the_exported_schedule_repeats_the_trial_and_saves_the_net
         rows.append(row)
         if row.epoch == task.epochs:
             save_model(progress, tmp_path / "model.safetensors")
-    found = read_metrics(study.storage, study.study_id, trial.number)
+    found = read_metrics(study.storage, study.study_id, [trial.number])
     for row, searched in zip(rows, found, strict=True):
         shared = {k: v for k, v in row.metrics.items() if not k.startswith("test_")}
         assert (row.step, row.lr, shared) == (searched.step, searched.lr, searched.metrics)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.schedules import Schedule
-from lrsearch.status import Best, Status, read_status
+from lrsearch.status import Best, InHand, Status, read_status
 from lrsearch.storage import EpochMetrics, masked
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_IN_HAND = 4
+"""Trials of a worker that are shown, of those that it trains together."""
 _NUMBERS = ("trial", "epoch", "loss", "lr", "seen")
 
 
@@ -140,19 +142,23 @@ def _workers(status: Status) -> Table:
     for column in ("worker", "device", "trial", "schedule", "epoch", "loss", "lr", "seen"):
         table.add_column(column, justify="right" if column in _NUMBERS else "left")
     for worker in status.workers:
+        style = "" if worker.alive else "dim"
         ago = max(0.0, time.time() - worker.last_seen)
-        cells = (
-            f"{worker.host}:{worker.pid}",
-            worker.device,
-            _cell(worker.trial),
-            _cell(worker.schedule),
-            "-" if worker.epoch is None else f"{worker.epoch}/{worker.horizon}",
-            _cell(worker.loss),
-            _cell(worker.lr),
-            f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s",
-        )
-        table.add_row(*cells, style="" if worker.alive else "dim")
+        seen = f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s"
+        about = (f"{worker.host}:{worker.pid}", worker.device)
+        for held in worker.trials[:_IN_HAND]:
+            table.add_row(*about, *_in_hand(held), seen, style=style)
+            about, seen = ("", ""), ""  # once for each worker
+        if not worker.trials:
+            table.add_row(*about, *"-----", seen, style=style)
+        if (more := len(worker.trials) - _IN_HAND) > 0:
+            table.add_row("", "", f"+ {more}", "more together", style="dim")
     return table
+
+
+def _in_hand(held: InHand) -> tuple[str, ...]:
+    values = (held.trial, held.schedule, f"{held.epoch}/{held.horizon}", held.loss, held.lr)
+    return tuple("-" if value is None else short(value) for value in values)
 
 
 def sparkline(schedule: dict[str, Any]) -> str:
@@ -187,10 +193,6 @@ def _flat(schedule: dict[str, Any]) -> dict[str, Any]:
         **{f"warmup.{name}": value for name, value in (warmup or {}).items()},
         **schedule["params"],
     }
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else short(value)
 
 
 def short(value: Any) -> str:

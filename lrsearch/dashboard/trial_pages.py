@@ -101,7 +101,7 @@ class Artifacts(FileSystemArtifactStore):
         with self.storage.reading() as connection:
             query = select(TrialModel.study_id).where(TrialModel.trial_id == trial_id)
             study_id = connection.execute(query).scalar_one()
-        epochs = read_metrics(self.storage, study_id, trial.number)
+        epochs = read_metrics(self.storage, study_id, [trial.number])
         horizons = self.storage.get_study_user_attrs(study_id)[HORIZONS]
         return io.BytesIO(kind.make(TrialData(trial, epochs, horizons)).encode())
 

@@ -45,7 +45,7 @@ def exported(study: Study, number: int | None = None) -> Exported:
         trial = study.best_trial()
     value = value_of(trial)
     assert value is not None, "what is best or confirmed has a value"
-    rows = read_metrics(study.storage, study.study_id, trial.number)
+    rows = read_metrics(study.storage, study.study_id, [trial.number])
     last_run = max((row.run for row in rows), default=0)
     return Exported(
         schedule=schedule_of(trial),

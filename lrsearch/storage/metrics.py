@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, insert, select, update
@@ -40,12 +40,14 @@ def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMe
         )
 
 
-def read_metrics(storage: Storage, study_id: int, trial: int | None = None) -> list[EpochMetrics]:
-    """Return the epochs of one trial or of all, by trial, run and epoch."""
+def read_metrics(
+    storage: Storage, study_id: int, trials: Collection[int] | None = None
+) -> list[EpochMetrics]:
+    """Return the epochs of some trials, by their numbers, or of all, by trial, run and epoch."""
     query = select(*(table.c[name] for name in EpochMetrics._fields))
     query = query.where(table.c.study_id == study_id)
-    if trial is not None:
-        query = query.where(table.c.trial == trial)
+    if trials is not None:
+        query = query.where(table.c.trial.in_(trials))
     with storage.reading() as connection:
         rows = connection.execute(query.order_by(table.c.trial, table.c.run, table.c.epoch)).all()
     return [

@@ -127,7 +127,7 @@ def test_exported_takes_the_best_or_the_trial_asked_for(finished_study):
     assert other.schedule == Schedule(families["one_cycle"](), 0.05)
     assert len(other.losses) == 2
     assert (
-        other.losses[-1] == read_metrics(study.storage, study.study_id, 0)[-1].metrics["val_loss"]
+        other.losses[-1] == read_metrics(study.storage, study.study_id, [0])[-1].metrics["val_loss"]
     )
     with pytest.raises(StudyError, match="trial 1 is pruned, not complete"):
         exported(study, 1)

@@ -464,11 +464,11 @@ def test_metrics_that_are_not_finite_come_back_as_they_were(storage):
         record_metrics(
             storage, study.study_id, "me", EpochMetrics(0, 0, epoch, 50 * epoch, 1 / 3, values)
         )
-    first, second = read_metrics(storage, study.study_id, trial=0)
+    first, second = read_metrics(storage, study.study_id, [0])
     assert (first.epoch, second.epoch) == (1, 2)
     assert first[:-1] == (0, 0, 1, 50, 1 / 3)
     assert {k: repr(v) for k, v in first.metrics.items()} == {k: repr(v) for k, v in values.items()}
-    assert read_metrics(storage, study.study_id, trial=1) == []
+    assert read_metrics(storage, study.study_id, [1]) == []
 
 
 def test_an_epoch_trained_again_stands_in_place_of_the_first(storage):

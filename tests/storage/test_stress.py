@@ -114,7 +114,7 @@ def check(url: str, found: list[list[int]]) -> None:
         scores = {epoch: trial.params["base_lr"] * epoch for epoch in range(1, EPOCHS + 1)}
         assert trial.intermediate_values == scores
         assert trial.values == [scores[EPOCHS]]
-        rows = read_metrics(study.storage, study.study_id, trial.number)
+        rows = read_metrics(study.storage, study.study_id, [trial.number])
         assert {row.epoch: row.metrics["score"] for row in rows} == scores
     assert len({trial.params["base_lr"] for trial in trials}) == BUDGET
     assert read_status(study).workers == []

@@ -162,7 +162,7 @@ def outcome(study: Study) -> list[tuple[Any, ...]]:
             t.state,
             t.params,
             t.values,
-            read_metrics(study.storage, study.study_id, t.number),
+            read_metrics(study.storage, study.study_id, [t.number]),
         )
         for t in study.optuna.get_trials()
     ]
@@ -173,7 +173,7 @@ def check_curves(study: Study, device: str = "cpu") -> None:
     task = load_task(study.spec.task.run, study.spec.task_options())
     seed = study.spec.study.seed
     for trial in study.optuna.get_trials():
-        found = read_metrics(study.storage, study.study_id, trial.number)
+        found = read_metrics(study.storage, study.study_id, [trial.number])
         runs = sorted({row.run for row in found})
         assert runs == list(range(len(runs)))
         for number in runs:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from lrsearch.leased import LeasedTrials
 from lrsearch.packed import PackedTrials, pack_size
+from lrsearch.status import read_status
 from lrsearch.storage import LeaseLost, Nothing, Worker, read_metrics
 from lrsearch.storage.tables import leases as table
 from lrsearch.tasks import pack as packs
@@ -109,6 +110,22 @@ class Packing:
         self.packs = PackedTrials(
             self.trials, count, lambda rounds: next(rounds, None), self.ended.append
         )
+
+
+def test_status_names_every_trial_that_a_worker_trains(create):
+    study = create(6, pruning={"kind": "none"})
+    packing = Packing(study, 3)
+    seen = []
+
+    def advance(rounds):
+        told = next(rounds, None)
+        (worker,) = read_status(study).workers
+        seen.append([(held.trial, held.epoch, held.horizon) for held in worker.trials])
+        return told
+
+    packing.packs.advance = advance
+    packing.packs.train(packing.leases)
+    assert seen == [[(trial, epoch, 4) for trial in range(3)] for epoch in range(5)]
 
 
 def test_no_trial_is_lost_where_the_memory_is_too_small(create, monkeypatch):
