@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lrsearch.devices import out_of_memory
 from lrsearch.errors import StorageError
 from lrsearch.leased import LeasedTrials
-from lrsearch.objective import Objective, Run, Steps
+from lrsearch.objective import Run, Steps
 from lrsearch.storage import Lease, LeaseLost
 from lrsearch.tasks import Progress
 
@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 
 STORAGE_FAILURES = (SQLAlchemyError, StorageInternalError, StorageError)
 """No fault of a trial's: it is still its worker's, or another's."""
+LEARNING = 4
+"""A search whose packs find their own size trains at least so many, one after the other.
+
+What trains together is chosen without each other's results. In replayed searches of 64 and 128
+trials, packs of a quarter of them found what single trials did, and one pack of all found less.
+"""
 AdvancePack = Callable[[Iterator[dict[int, Progress]]], dict[int, Progress] | None]
 """Takes the next round of a pack; `None` at its end. A worker's can be interrupted."""
 
@@ -182,18 +188,19 @@ class PackedTrials:
         member.wanted = wanted
 
 
-def pack_size(objective: Objective, wanted: int | None) -> int:
+def pack_size(trials: LeasedTrials, wanted: int | None) -> int:
     """Return how many trials of a study train together on its device.
 
     Args:
-        objective: knows the study's task and the device.
+        trials: of the study, on the device.
         wanted: so many, if the task allows it; `None` for 1 on a CPU, where packs are slower, and
-            on CUDA for what a short probe finds.
+            on CUDA for what a short probe finds, but in a search at most a quarter of its trials.
     """
+    objective = trials.objective
     if wanted == 1 or (wanted is None and objective.device == "cpu"):
         return 1
     from lrsearch.tasks.packable import why_not
-    from lrsearch.tasks.probe import best_size
+    from lrsearch.tasks.probe import MOST, best_size
     from lrsearch.tasks.supervised import Supervised
 
     task = objective.task(objective.spec.task_options())
@@ -202,7 +209,9 @@ def pack_size(objective: Objective, wanted: int | None) -> int:
         return 1
     assert isinstance(task, Supervised)
     try:
-        size = wanted or best_size(task, objective.device)
+        searches = objective.spec.confirm is None
+        most = max(1, trials.study.target // LEARNING) if searches else MOST
+        size = wanted or best_size(task, objective.device, most)
     except Exception as error:  # whatever a driver makes of it: trials can always train alone
         log.warning("every trial trains alone, since packs fail here: %s", error)
         return 1

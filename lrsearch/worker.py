@@ -187,7 +187,7 @@ def work(
         trials = LeasedTrials(study, worker.worker_id, device, signals.advance)
         heartbeat.start()
         try:
-            size = pack_size(trials.objective, pack)
+            size = pack_size(trials, pack)
             packs = PackedTrials(
                 trials, size, signals.advance, lambda lease: worker.end(lease, failed=False)
             )

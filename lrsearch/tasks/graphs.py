@@ -16,7 +16,7 @@ def captured(work: Callable[[], None], written: Sequence[Tensor]) -> Callable[[]
 
     Args:
         work: reads and writes tensors that stay where they are, and never waits for the device. It
-            is done a few times here, since libraries set themselves up in their first calls.
+            is done twice here, since libraries set themselves up in their first calls.
         written: what it writes; as before when this returns.
 
     Raises:
@@ -31,12 +31,11 @@ def captured(work: Callable[[], None], written: Sequence[Tensor]) -> Callable[[]
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
-            for _ in range(3):
-                work()
-        torch.cuda.current_stream().wait_stream(aside)
+            work()
         try:
-            with _refusing_to_wait():
+            with torch.cuda.stream(aside), _refusing_to_wait():
                 work()
+            torch.cuda.current_stream().wait_stream(aside)
             with torch.cuda.graph(graph):
                 work()
         except torch.OutOfMemoryError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrsearch.schedules import Schedule
 from lrsearch.tasks.history import History
+from lrsearch.tasks.member import Member
 from lrsearch.tasks.optimizers import build_optimizer
 from lrsearch.tasks.stack import Stack
 from lrsearch.tasks.supervised import Supervised
@@ -21,30 +21,14 @@ from lrsearch.tasks.task import Progress
 from lrsearch.tasks.training import run_state
 
 
-@dataclass
-class _Member:
-    """One trial of a pack."""
-
-    schedule: Schedule
-    history: History = field(default_factory=History)
-    losses: list[float] = field(default_factory=list)
-    """The validation losses that the schedule has heard of."""
-    coming: NDArray[np.float64] | None = None
-    """Rate and momentum of the updates of the coming epoch [S, 2], where they are known by now."""
-
-    @property
-    def hears(self) -> bool:
-        """Whether its rates depend on its losses."""
-        return self.schedule.shape.reads_losses
-
-
 class Pack:
     """Trials of one task, one seed and one horizon that train together.
 
     A member's numbers are those of `Supervised.run` but for rounding, whoever else is in the pack,
     and a member may go on alone or in another pack from the state that its progress captures. All
-    members begin with the same weights and see the same batches. Only what a network draws itself
-    (dropout) is each member's own, and depends on who is in the pack.
+    members begin with the same weights and see the same batches. Dropout draws each member's own,
+    of the seed, the epoch and the schedule; whatever else a network draws is each member's own too,
+    but depends on who is in the pack.
 
     Args:
         task: what is trained; `lrsearch.tasks.packable.why_not` tells whether it can be.
@@ -77,7 +61,11 @@ class Pack:
         self.members = list(range(len(schedules)))
         """Who trains on; each keeps its number."""
         self._epoch, self._epochs, self._steps = begun.pop(), epochs, task.steps_per_epoch
-        self._all = [_Member(schedule) for schedule in schedules]
+        self._seed = seed
+        self._all = [
+            Member(schedule, alike=schedules[:number].count(schedule))
+            for number, schedule in enumerate(schedules)
+        ]
         self._rows = list(self.members)  # who has which row of the stack
         self._training = task.start(seed=seed, device=device, lr=schedules[0].base_lr)
         self._stack = Stack(self._training, task.named_metrics("val"), len(schedules), self._steps)
@@ -113,6 +101,8 @@ class Pack:
         stack, start = self._stack, self._epoch * self._steps
         order = self._training.order(self._epoch)[: stack.order.numel()]
         stack.order.copy_(order.view_as(stack.order))
+        keys = [self._all[number].key(self._seed, self._epoch) for number in self._rows]
+        stack.keys.copy_(torch.tensor(keys))
         living = [self._all[number] for number in self._rows]
         hearing = [row for row, member in enumerate(living) if member.hears]
         rates = np.empty((self._steps, 2, len(living)))
@@ -149,7 +139,7 @@ class Pack:
                 member = self._all[number]
                 member.coming = None if member.hears else self._rates(member, start)
 
-    def _rates(self, member: _Member, start: int) -> NDArray[np.float64]:
+    def _rates(self, member: Member, start: int) -> NDArray[np.float64]:
         """Return a member's rates and momenta in the epoch from `start` on, float64[S, 2]."""
         own = self._stack.optimizer.momentum
         rates = np.empty((self._steps, 2))

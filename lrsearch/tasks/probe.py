@@ -10,19 +10,20 @@ from lrsearch.tasks.stack import Stack
 from lrsearch.tasks.supervised import Supervised
 
 MOST = 512
-"""Trials in a pack, at most: a sampler learns nothing from those that begin together."""
+"""Trials in a pack, at most."""
 GAIN = 1.15
 """Twice the members must train this many times as many updates in a second."""
 UPDATES = 20
 
 
-def best_size(task: Supervised, device: str) -> int:
+def best_size(task: Supervised, device: str, most: int = MOST) -> int:
     """Return with how many members a pack trains most on a device, found by short trials.
 
-    Members are doubled until that brings no more, or the device has no memory for them.
+    Members are doubled until that brings no more, the device has no memory for them, or there would
+    be more than `most`.
     """
     size, best = 1, 0.0
-    while size <= MOST:
+    while size <= min(most, MOST):
         try:
             rate = _rate(task, size, device)
         except torch.OutOfMemoryError:

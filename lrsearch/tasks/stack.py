@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import repeat
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from lrsearch.errors import TaskError
 from lrsearch.tasks.batched_optimizers import BatchedOptimizer, Now
+from lrsearch.tasks.draws import KeyedDropout, scrambled
 from lrsearch.tasks.graphs import captured
 from lrsearch.tasks.loop import EVALUATED, Loss, as_input
 from lrsearch.tasks.precision import forward, products
+from lrsearch.tasks.rows import Rows
 from lrsearch.tasks.training import Training
 
-ALIGNED = 4
-"""Every weight of a row begins at a multiple of so many numbers: matrix products want 16 bytes."""
 MEMBERS_EVALUATED = 128
 """Members evaluated at once, lest an evaluation need more memory than an update."""
 
@@ -50,19 +48,24 @@ class Stack:
         self.training = training
         self.metrics = metrics
         self.optimizer = BatchedOptimizer(training.optimizer)
-        self.trained = training.trained()
-        dtype, *others = {parameter.dtype for parameter in self.trained.values()}
+        self.rows = Rows(training.trained())
+        dtype, *others = {parameter.dtype for parameter in self.rows.trained.values()}
         if others:
             raise TaskError("the network's weights are of several types; train its trials alone")
-        self.sizes: list[int] = []
-        for parameter in self.trained.values():
-            self.sizes += [parameter.numel(), -parameter.numel() % ALIGNED]
-        each: Any = {"in_dims": (0, 0, None, None), "randomness": "different"}
-        self._gradients = vmap(grad_and_value(self._loss, has_aux=True), **each)
-        self._values = vmap(self._metrics, **each, chunk_size=MEMBERS_EVALUATED)
+        self._gradients = vmap(
+            grad_and_value(self._loss, has_aux=True),
+            in_dims=(0, 0, 0, None, None),
+            randomness="different",
+        )
+        self._values = vmap(
+            self._metrics,
+            in_dims=(0, 0, None, None),
+            randomness="different",
+            chunk_size=MEMBERS_EVALUATED,
+        )
 
         device = training.data.train[1].device
-        self.weights = torch.zeros(members, sum(self.sizes), dtype=dtype, device=device)
+        self.weights = torch.zeros(members, self.rows.length, dtype=dtype, device=device)
         self.state = self.optimizer.start(self.weights)
         self.buffers = {
             name: buffer.new_zeros(members, *buffer.shape)
@@ -70,6 +73,8 @@ class Stack:
         }
         self.order = torch.zeros(steps, training.batch_size, dtype=torch.int64, device=device)
         """int64[S, B]: the examples of every update of the epoch."""
+        self.keys = torch.zeros(members, dtype=torch.int64, device=device)
+        """int64[K]: what dropout draws from in the epoch, of 32 bits."""
         self.rates = torch.zeros(steps, 2, members, dtype=torch.float64, device=device)
         """[S, 2, K]: rate and momentum of every update of the epoch."""
         self.record = torch.zeros_like(self.rates)
@@ -99,20 +104,20 @@ class Stack:
         self.state = {name: values[kept] for name, values in self.state.items()}
         self.buffers = {name: values[kept] for name, values in self.buffers.items()}
         self.rates, self.record = self.rates[..., kept], self.record[..., kept]
-        self._sums = self._sums[:, kept]
+        self.keys, self._sums = self.keys[kept], self._sums[:, kept]
         del self._update, self._evaluate  # they hold memory that the next ones may need
         self._capture()
 
     @torch.no_grad()
     def load(self, member: int) -> None:
         """Take a member's network and optimizer's state from `training`."""
-        for parameter, weight in self._parts(self.weights[member]):
+        for parameter, weight in self.rows.parts(self.weights[member]):
             weight.copy_(parameter)
         for name, buffer in self.training.network.named_buffers():
             self.buffers[name][member].copy_(buffer)
         kept = self.training.optimizer.state
         for name, values in self.state.items():
-            for parameter, part in self._parts(values[member]):
+            for parameter, part in self.rows.parts(values[member]):
                 if name in kept.get(parameter, {}):
                     part.copy_(kept[parameter][name])
         if kept and not self.optimizer.keeps_step:
@@ -121,27 +126,16 @@ class Stack:
     @torch.no_grad()
     def store(self, member: int) -> None:
         """Give a member's network and optimizer's state to `training`, whose optimizer is fresh."""
-        for parameter, weight in self._parts(self.weights[member]):
+        for parameter, weight in self.rows.parts(self.weights[member]):
             parameter.copy_(weight)
         for name, buffer in self.training.network.named_buffers():
             buffer.copy_(self.buffers[name][member])
         for name, values in self.state.items():
             if name == "step" and not self.optimizer.keeps_step:
                 continue
-            for parameter, part in self._parts(values[member]):
+            for parameter, part in self.rows.parts(values[member]):
                 kept = part.clone() if part.dim() else part.cpu().clone()  # torch's numbers are
                 self.training.optimizer.state[parameter][name] = kept  # on the CPU
-
-    def _split(self, row: Tensor) -> dict[str, Tensor]:
-        """Return the weights in a row [P], by name; the gradient of a row is then one piece too."""
-        pieces = torch.split(row, self.sizes)[::2]
-        pairs = zip(self.trained.items(), pieces, strict=True)
-        return {name: piece.view(parameter.shape) for (name, parameter), piece in pairs}
-
-    def _parts(self, row: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        """Yield each parameter with its part of a row [P], or with the only number of a row [1]."""
-        parts = repeat(row[0]) if len(row) == 1 else self._split(row).values()
-        return zip(self.trained.values(), parts, strict=False)
 
     def _capture(self) -> None:
         """Make an update and an evaluation one launch each."""
@@ -155,7 +149,11 @@ class Stack:
         inputs, targets = self.training.data.train
         with products(self.training.precision, targets.device):
             gradients, (losses, buffers) = self._gradients(
-                self.weights, self.buffers, as_input(inputs[batch]), targets[batch]
+                self.weights,
+                self.buffers,
+                scrambled(self.keys + self._step),
+                as_input(inputs[batch]),
+                targets[batch],
             )
         norms = torch.linalg.vector_norm(gradients, dim=1)
         seen = torch.stack([losses, norms]).double()
@@ -179,19 +177,26 @@ class Stack:
             self._sums += torch.stack([value * len(targets) for value in values])
 
     def _loss(
-        self, row: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+        self,
+        row: Tensor,
+        buffers: Mapping[str, Tensor],
+        key: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a member's loss on a batch, and its buffers afterwards."""
         changed = {name: buffer.clone() for name, buffer in buffers.items()}
-        with forward(self.training.precision, targets.device):
-            outputs = functional_call(self.training.network, self._split(row) | changed, (inputs,))
+        with forward(self.training.precision, targets.device), KeyedDropout(key):
+            outputs = functional_call(
+                self.training.network, self.rows.split(row) | changed, (inputs,)
+            )
             return self.training.loss(outputs, targets), changed
 
     def _metrics(
         self, row: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
     ) -> list[Tensor]:
         """Return a member's metrics on a batch."""
-        here = {**self._split(row), **buffers}
         with forward(self.training.precision, targets.device):
+            here = {**self.rows.split(row), **buffers}
             outputs = functional_call(self.training.network, here, (inputs,))
             return [metric(outputs, targets) for metric in self.metrics.values()]

@@ -328,6 +328,19 @@ def test_every_member_draws_its_own_and_a_seed_decides_all():
     assert [numbers(member) for member in on] == [numbers(member[2:]) for member in twins]
 
 
+def test_draws_do_not_depend_on_who_else_is_in_the_pack():
+    task = supervised(dropping_mlp)
+    diverging = Schedule(Constant(), 1e300)
+    beside = packed(task, [SCHEDULES[0], diverging, SCHEDULES[2]])
+    assert len(beside[1]) == 1
+    assert_same(packed(task, [SCHEDULES[2]])[0], beside[2])
+    others = packed(task, [SCHEDULES[1], SCHEDULES[0]])
+    assert_same(others[1], beside[0])
+    on = packed(task, [SCHEDULES[2], SCHEDULES[0]], states=[beside[2][1][1], others[1][1][1]])
+    assert_same(on[0], beside[2][2:])
+    assert_same(on[1], beside[0][2:])
+
+
 # What cannot train in a pack
 
 

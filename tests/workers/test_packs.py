@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from lrsearch.leased import LeasedTrials
 from lrsearch.packed import PackedTrials, pack_size
+from lrsearch.spec.sections import ConfirmSection
 from lrsearch.status import read_status
 from lrsearch.storage import LeaseLost, Nothing, Worker, read_metrics
 from lrsearch.storage.tables import leases as table
@@ -184,14 +185,32 @@ def test_what_fails_in_a_pack_goes_on_alone(create, monkeypatch):
 
 
 def test_packs_that_fail_when_they_are_tried_are_done_without(create, monkeypatch, caplog):
-    def broken(_task, _device):
+    def broken(*_arguments):
         raise RuntimeError("the driver is too old")
 
-    monkeypatch.setattr("lrsearch.tasks.probe.best_size", broken)
-    objective = LeasedTrials(create(1), "worker", "cpu", next).objective
-    objective.device = "cuda"
-    assert pack_size(objective, None) == 1
+    monkeypatch.setattr(probe, "_rate", broken)
+    assert pack_size(on_cuda(create(8)), None) == 1
     assert "packs fail here: the driver is too old" in caplog.text
+
+
+def on_cuda(study):
+    """Return the trials of a study as if they trained on a GPU."""
+    trials = LeasedTrials(study, "worker", "cpu", next)
+    trials.objective.device = "cuda"
+    return trials
+
+
+def test_a_search_leaves_its_sampler_something_to_learn_from(create, place, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(probe, "_rate", lambda _task, members, _device: members)
+    searching = on_cuda(create(64))
+    assert pack_size(searching, None) == 16
+    assert "up to 16 trials train together" in caplog.text
+    assert pack_size(searching, 64) == 64
+    assert pack_size(on_cuda(create(3, where=place.elsewhere())), None) == 1
+    confirmed = {"confirm": ConfirmSection(seeds=[1, 2])}
+    searching.objective.spec = searching.objective.spec.model_copy(update=confirmed)
+    assert pack_size(searching, None) == probe.MOST
 
 
 def test_a_pack_is_as_large_as_makes_the_device_faster(create, monkeypatch):
