@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from dataclasses import dataclass
 
 from lrsearch.errors import DeviceError
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""glibc's names of them are `M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,16 @@ def _visible_gpus() -> list[str]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return (named or [str(index) for index in range(count)])[:count]
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory of freed tensors for the next ones, where it has glibc.
+
+    glibc gives large blocks back at once, and the system clears every page that it hands out.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        for setting in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            mallopt(setting, 2**30)
 
 
 def out_of_memory(error: Exception) -> bool:

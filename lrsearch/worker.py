@@ -15,7 +15,7 @@ from typing import TypeVar
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from lrsearch.devices import out_of_memory
+from lrsearch.devices import keep_freed_memory, out_of_memory
 from lrsearch.errors import LrsearchError
 from lrsearch.leased import LeasedTrials
 from lrsearch.packed import STORAGE_FAILURES, PackedTrials, pack_size
@@ -202,12 +202,13 @@ def work(
 
 
 def _prepare_torch(device: str) -> None:
-    """Make torch's numbers the same in every worker: one CPU thread, deterministic kernels."""
+    """Make torch's numbers the same in every worker, and quick: one CPU thread each."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     import torch
 
     if device == "cpu":
         torch.set_num_threads(1)
+        keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

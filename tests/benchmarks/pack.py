@@ -31,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
+from lrsearch.devices import keep_freed_memory
 from lrsearch.schedules import Cosine, Schedule
 from lrsearch.tasks import Supervised
 from lrsearch.tasks.fashion_mnist import data_folder, lenet, task
@@ -129,8 +130,9 @@ def main() -> None:
     parser.add_argument("--subset", type=int, help="train on that many images only")
     options = parser.parse_args()
     device = options.device
-    if device == "cpu":
+    if device == "cpu":  # as workers do
         torch.set_num_threads(1)
+        keep_freed_memory()
     made = task(batch_size=options.batch, subset=options.subset, epochs=MANY)
     operations = arithmetic(made, device)
     best = peak(device, 1024 if device == "cpu" else 8192)
