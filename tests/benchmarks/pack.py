@@ -37,6 +37,7 @@ from lrsearch.tasks import Supervised
 from lrsearch.tasks.fashion_mnist import data_folder, lenet, task
 from lrsearch.tasks.loop import as_input
 from lrsearch.tasks.pack import Pack
+from lrsearch.tasks.precision import PRECISIONS, forward, products
 
 MANY = 10_000
 """Epochs of a run: more than are timed."""
@@ -57,8 +58,11 @@ def usual(made: Supervised, device: str) -> Iterator[object]:
         total = 0.0
         for images, labels in batches:
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(network(images.to(device)), labels.to(device))
-            loss.backward()
+            with products(made.precision, torch.device(device)):
+                with forward(made.precision, torch.device(device)):
+                    outputs = network(images.to(device))
+                    loss = nn.functional.cross_entropy(outputs, labels.to(device))
+                loss.backward()
             optimizer.step()
             total += loss.item()
         with torch.no_grad():
@@ -127,13 +131,16 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32, 128, 512])
     parser.add_argument("--repeats", type=int, default=3, help="timed epochs of each loop")
     parser.add_argument("--batch", type=int, default=256, help="batch size")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of all loops")
     parser.add_argument("--subset", type=int, help="train on that many images only")
     options = parser.parse_args()
     device = options.device
     if device == "cpu":  # as workers do
         torch.set_num_threads(1)
         keep_freed_memory()
-    made = task(batch_size=options.batch, subset=options.subset, epochs=MANY)
+    made = task(
+        batch_size=options.batch, subset=options.subset, epochs=MANY, precision=options.precision
+    )
     operations = arithmetic(made, device)
     best = peak(device, 1024 if device == "cpu" else 8192)
     print(

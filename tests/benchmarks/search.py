@@ -27,12 +27,12 @@ from optuna.trial import TrialState
 from plotly.graph_objects import Figure, Scatter
 
 from lrsearch.figures.style import figure, note
-from lrsearch.leased import LeasedTrials
 from lrsearch.objective import Objective
 from lrsearch.spec import StudySpec
 from lrsearch.storage import Lease, Worker, open_storage, read_metrics
 from lrsearch.study import create_study
 from lrsearch.tasks import load_task
+from lrsearch.worker import LeasedTrials
 from tests.benchmarks.replay import Counter
 
 Trace = list[tuple[int, float]]

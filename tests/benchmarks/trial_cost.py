@@ -20,12 +20,12 @@ from typing import Any
 
 import optuna
 
-from lrsearch.leased import LeasedTrials
 from lrsearch.schedules import Schedule
 from lrsearch.spec import StudySpec
 from lrsearch.storage import Lease, Worker, open_storage
 from lrsearch.study import HORIZONS, SPEC, open_study
 from lrsearch.tasks import Progress
+from lrsearch.worker import LeasedTrials
 from tests.figures.synthetic import synthetic_study
 
 MARKS: list[float] = []

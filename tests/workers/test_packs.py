@@ -8,15 +8,13 @@ import torch
 from optuna.trial import TrialState
 from sqlalchemy import select
 
-from lrsearch.leased import LeasedTrials
-from lrsearch.packed import PackedTrials, pack_size
 from lrsearch.spec.sections import ConfirmSection
 from lrsearch.status import read_status
 from lrsearch.storage import LeaseLost, Nothing, Worker, read_metrics
 from lrsearch.storage.tables import leases as table
 from lrsearch.tasks import pack as packs
 from lrsearch.tasks import probe
-from lrsearch.worker import work
+from lrsearch.worker import LeasedTrials, PackedTrials, pack_size, work
 
 RUN = "lrsearch.tasks.fashion_mnist:task"
 HORIZONS = {"kind": "horizons", "horizons": [2, 4], "reduction_factor": 3}
@@ -109,7 +107,7 @@ class Packing:
         self.trials = LeasedTrials(study, self.worker.worker_id, "cpu", lambda run: next(run, None))
         self.ended = []
         self.packs = PackedTrials(
-            self.trials, count, lambda rounds: next(rounds, None), self.ended.append
+            self.trials, count, lambda rounds: next(rounds, None), lambda: None, self.ended.append
         )
 
 
@@ -173,6 +171,23 @@ def test_a_member_that_is_taken_over_leaves_and_the_others_go_on(create):
         check(connection)
 
 
+def test_a_worker_that_is_to_leave_begins_no_more_trials(create):
+    study = create(4, pruning={"kind": "none"})
+    packing = Packing(study, 4)
+    asked = []
+
+    def check():
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    packing.packs.check = check
+    with pytest.raises(KeyboardInterrupt):
+        packing.packs.train(packing.leases)
+    assert sum("schedule" in t.user_attrs for t in study.optuna.trials) == 2
+    assert rows(study) == []
+
+
 def test_what_fails_in_a_pack_goes_on_alone(create, monkeypatch):
     study = create(3, pruning={"kind": "none"})
 
@@ -189,7 +204,7 @@ def test_packs_that_fail_when_they_are_tried_are_done_without(create, monkeypatc
         raise RuntimeError("the driver is too old")
 
     monkeypatch.setattr(probe, "_rate", broken)
-    assert pack_size(on_cuda(create(8)), None) == 1
+    assert pack_size(on_cuda(create(8)), None) == 0
     assert "packs fail here: the driver is too old" in caplog.text
 
 
@@ -208,6 +223,10 @@ def test_a_search_leaves_its_sampler_something_to_learn_from(create, place, monk
     assert "up to 16 trials train together" in caplog.text
     assert pack_size(searching, 64) == 64
     assert pack_size(on_cuda(create(3, where=place.elsewhere())), None) == 1
+    assert pack_size(searching, 1) == 1
+    searching.objective.device = "cpu"
+    assert pack_size(searching, 1) == pack_size(searching, None) == 0
+    searching.objective.device = "cuda"
     confirmed = {"confirm": ConfirmSection(seeds=[1, 2])}
     searching.objective.spec = searching.objective.spec.model_copy(update=confirmed)
     assert pack_size(searching, None) == probe.MOST

@@ -9,10 +9,9 @@ from optuna.trial import TrialState
 from place import check_curves, lives, outcome, worker_pids
 from sqlalchemy import func, inspect, make_url, select, text
 
-from lrsearch.leased import LeasedTrials
 from lrsearch.storage import Nothing, Worker, read_metrics
 from lrsearch.storage import tables as ours
-from lrsearch.worker import work
+from lrsearch.worker import LeasedTrials, work
 
 ONE_WORKER = ("--workers", "1")
 SECRET = "s3cr3t-w0rd"

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import TypeVar
+from contextlib import suppress
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.devices import keep_freed_memory, out_of_memory
 from lrsearch.errors import LrsearchError
-from lrsearch.leased import LeasedTrials
-from lrsearch.packed import STORAGE_FAILURES, PackedTrials, pack_size
 from lrsearch.storage import (
     Lease,
     LeaseLost,
@@ -29,127 +21,18 @@ from lrsearch.storage import (
     storage_errors,
 )
 from lrsearch.study import open_study
+from lrsearch.worker.heartbeat import Heartbeat
+from lrsearch.worker.leased import LeasedTrials
+from lrsearch.worker.pack_size import pack_size
+from lrsearch.worker.packed import STORAGE_FAILURES, PackedTrials
+from lrsearch.worker.signals import Interrupted, Signals
 
 log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 POLL = 0.5
 """Seconds between two looks for work while other workers train what is left of the budget."""
 RETRIES = 10
 """How often in a row a worker tries again when its storage fails, the pause doubling up to 30 s."""
-
-
-class Interrupted(BaseException):
-    """A signal has asked the worker to leave."""
-
-
-class Signals:
-    """SIGINT and SIGTERM: the first lets go of training at once, a second SIGINT ends the process.
-
-    Elsewhere (in the storage, in a checkpoint) it waits for the next `advance`, `sleep` or `check`.
-    """
-
-    def __init__(self) -> None:
-        self.received = False
-        self._interruptible = False
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle the signals while the block runs."""
-        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def advance(self, run: Iterator[_T]) -> _T | None:
-        """Take the next progress of a run, or the next round of a pack; a signal interrupts it."""
-        with self._interruptibly():
-            return next(run, None)
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep; a signal interrupts it."""
-        with self._interruptibly():
-            time.sleep(seconds)
-
-    def check(self) -> None:
-        """Leave if a signal has come.
-
-        Raises:
-            Interrupted: if one has.
-        """
-        if self.received:
-            raise Interrupted
-
-    @contextmanager
-    def _interruptibly(self) -> Iterator[None]:
-        self._interruptible = True
-        try:
-            self.check()
-            yield
-        finally:
-            self._interruptible = False
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.received and number == signal.SIGINT:
-            os._exit(130)
-        self.received = True
-        if self._interruptible:
-            self._interruptible = False
-            raise Interrupted
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Heartbeat(threading.Thread):
-    """Renews the lease through long epochs, and notices a stopped study and a dead launcher.
-
-    Either is answered by a SIGTERM to this process, so that there is one way to leave.
-
-    Args:
-        worker: whose lease is renewed, three times per lease and at least every 5 s.
-        parent: the process that the worker must not outlive, if any.
-    """
-
-    def __init__(self, worker: Worker, parent: int | None) -> None:
-        super().__init__(name="heartbeat", daemon=True)
-        self.worker = worker
-        self.parent = parent
-        self._holding: Sequence[Lease] = ()
-        self._done = threading.Event()
-
-    def run(self) -> None:
-        """Beat until `stop`."""
-        pause = min(5.0, self.worker.seconds / 3)
-        while not self._done.wait(pause):
-            if self._must_leave():
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-
-    @contextmanager
-    def renewing(self, holding: Sequence[Lease]) -> Iterator[None]:
-        """Renew leases while the block runs."""
-        self._holding = holding
-        try:
-            yield
-        finally:
-            self._holding = ()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._done.set()
-        self.join()
-
-    def _must_leave(self) -> bool:
-        if self.parent is not None and os.getppid() != self.parent:
-            return True
-        try:
-            return self.worker.seen(self._holding)
-        except Exception as error:  # the database may be back at the next beat
-            log.warning("cannot renew the lease: %s", reason_of(error))
-        return False
 
 
 def work(
@@ -189,7 +72,11 @@ def work(
         try:
             size = pack_size(trials, pack)
             packs = PackedTrials(
-                trials, size, signals.advance, lambda lease: worker.end(lease, failed=False)
+                trials,
+                size,
+                signals.advance,
+                signals.check,
+                ended=lambda lease: worker.end(lease, failed=False),
             )
             with storage_errors(storage.engine.url):
                 return _loop(worker, heartbeat, packs, signals)
@@ -220,7 +107,7 @@ def _loop(worker: Worker, heartbeat: Heartbeat, packs: PackedTrials, signals: Si
         signals.check()
         leases: list[Lease] = []
         try:
-            nothing = _claim(worker, packs.size, leases)
+            nothing = _claim(worker, max(1, packs.size), leases)
             if leases:
                 _train(leases, worker, heartbeat, packs)
             elif nothing is Nothing.WAIT:
@@ -252,8 +139,7 @@ def _train(leases: list[Lease], worker: Worker, heartbeat: Heartbeat, packs: Pac
     log.info("trials %s begin or go on", ", ".join(str(lease.number) for lease in leases))
     try:
         with heartbeat.renewing(leases):
-            alone = packs.train(leases) if len(leases) > 1 else leases
-            for lease in alone:
+            for lease in packs.train(leases):
                 try:
                     worker.end(lease, failed=_fails(lease, packs.trials))
                 except LeaseLost:

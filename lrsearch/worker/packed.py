@@ -14,21 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lrsearch.devices import out_of_memory
 from lrsearch.errors import StorageError
-from lrsearch.leased import LeasedTrials
 from lrsearch.objective import Run, Steps
 from lrsearch.storage import Lease, LeaseLost
 from lrsearch.tasks import Progress
+from lrsearch.worker.leased import LeasedTrials
 
 log = logging.getLogger(__name__)
 
 STORAGE_FAILURES = (SQLAlchemyError, StorageInternalError, StorageError)
 """No fault of a trial's: it is still its worker's, or another's."""
-LEARNING = 4
-"""A search whose packs find their own size trains at least so many, one after the other.
-
-What trains together is chosen without each other's results. In replayed searches of 64 and 128
-trials, packs of a quarter of them found what single trials did, and one pack of all found less.
-"""
 AdvancePack = Callable[[Iterator[dict[int, Progress]]], dict[int, Progress] | None]
 """Takes the next round of a pack; `None` at its end. A worker's can be interrupted."""
 
@@ -50,8 +44,10 @@ class PackedTrials:
 
     Args:
         trials: trains them alone, and knows how they are kept.
-        size: how many train together at most; halved whenever the device has not the memory.
+        size: how many train together at most, halved whenever the device has not the memory; 0
+            where every trial trains alone.
         advance: how to take the next round of a pack.
+        check: called between trials that begin; a worker's raises where it is to leave.
         ended: called with a lease when its trial has finished.
     """
 
@@ -60,11 +56,13 @@ class PackedTrials:
         trials: LeasedTrials,
         size: int,
         advance: AdvancePack,
+        check: Callable[[], None],
         ended: Callable[[Lease], None],
     ) -> None:
         self.trials = trials
         self.size = size
         self.advance = advance
+        self.check = check
         self.ended = ended
 
     def train(self, leases: Sequence[Lease]) -> list[Lease]:
@@ -76,6 +74,8 @@ class PackedTrials:
             The leases whose trials must train alone, from their last checkpoints: those that failed
             in a pack, that a pack cannot hold, or that the device has no memory for.
         """
+        if self.size == 0:
+            return list(leases)
         members, alone = self._begin(leases)
         while waiting := [member for member in members if member.wanted]:
             group = self._group(waiting)
@@ -106,6 +106,7 @@ class PackedTrials:
         members, alone = [], []
         with self._reading_once():
             for lease in leases:
+                self.check()
                 try:
                     members.append(self._begin_one(lease))
                 except STORAGE_FAILURES:
@@ -186,34 +187,3 @@ class PackedTrials:
         if wanted is not None and wanted is not member.wanted:
             member.state = wanted.state
         member.wanted = wanted
-
-
-def pack_size(trials: LeasedTrials, wanted: int | None) -> int:
-    """Return how many trials of a study train together on its device.
-
-    Args:
-        trials: of the study, on the device.
-        wanted: so many, if the task allows it; `None` for 1 on a CPU, where packs are slower, and
-            on CUDA for what a short probe finds, but in a search at most a quarter of its trials.
-    """
-    objective = trials.objective
-    if wanted == 1 or (wanted is None and objective.device == "cpu"):
-        return 1
-    from lrsearch.tasks.packable import why_not
-    from lrsearch.tasks.probe import MOST, best_size
-    from lrsearch.tasks.supervised import Supervised
-
-    task = objective.task(objective.spec.task_options())
-    if reason := why_not(task):
-        log.info("every trial trains alone: %s", reason)
-        return 1
-    assert isinstance(task, Supervised)
-    try:
-        searches = objective.spec.confirm is None
-        most = max(1, trials.study.target // LEARNING) if searches else MOST
-        size = wanted or best_size(task, objective.device, most)
-    except Exception as error:  # whatever a driver makes of it: trials can always train alone
-        log.warning("every trial trains alone, since packs fail here: %s", error)
-        return 1
-    log.info("up to %d trials train together", size)
-    return size
