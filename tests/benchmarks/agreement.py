@@ -36,7 +36,7 @@ FRESH = [11, 12, 13, 14, 15]
 def trials(device: str) -> None:
     """Print how far 32 trials lie from themselves alone, and from themselves on another seed."""
     made = task(epochs=EPOCHS, subset=SUBSET)
-    schedules = [Schedule(Cosine(), 1e-3 * 300 ** (k / (SCHEDULES - 1))) for k in range(SCHEDULES)]
+    schedules = [Schedule(Cosine(), 1e-3 * 100 ** (k / (SCHEDULES - 1))) for k in range(SCHEDULES)]
 
     def alone(seed: int) -> list[float]:
         runs = (made.run(s, epochs=EPOCHS, seed=seed, device=device) for s in schedules)
