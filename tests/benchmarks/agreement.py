@@ -17,8 +17,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lrsearch.confirm import read_confirmation
+from lrsearch.devices import keep_freed_memory
 from lrsearch.schedules import Cosine, Schedule
 from lrsearch.spec import StudySpec
 from lrsearch.storage import open_storage
@@ -33,33 +35,39 @@ EPOCHS, SUBSET, SCHEDULES = 5, 15_000, 32
 FRESH = [11, 12, 13, 14, 15]
 
 
-def trials(device: str) -> None:
-    """Print how far 32 trials lie from themselves alone, and from themselves on another seed."""
+def final(asked: tuple[int, str, bool]) -> list[float]:
+    """Return what each schedule comes to on a seed, in one pack or alone; NaN if it diverges."""
+    seed, device, together = asked
+    if device == "cpu":  # as workers do
+        torch.set_num_threads(1)
+        keep_freed_memory()
     made = task(epochs=EPOCHS, subset=SUBSET)
     schedules = [Schedule(Cosine(), 1e-3 * 100 ** (k / (SCHEDULES - 1))) for k in range(SCHEDULES)]
-
-    def alone(seed: int) -> list[float]:
-        runs = (made.run(s, epochs=EPOCHS, seed=seed, device=device) for s in schedules)
-        return [_accuracy(run) for run in runs]
-
-    together = [np.nan] * SCHEDULES
-    for told in Pack(made, schedules, epochs=EPOCHS, seed=0, device=device).run():
+    rounds: Iterator[dict[int, Progress]]
+    if together:
+        rounds = Pack(made, schedules, epochs=EPOCHS, seed=seed, device=device).run()
+    else:
+        rounds = (
+            {number: progress}
+            for number, schedule in enumerate(schedules)
+            for progress in made.run(schedule, epochs=EPOCHS, seed=seed, device=device)
+        )
+    found = [np.nan] * SCHEDULES
+    for told in rounds:
         for number, progress in told.items():
-            together[number] = progress.metrics.get("val_accuracy", np.nan)
-    first, second = alone(0), alone(1)
-    print(
-        f"{SCHEDULES} schedules, {EPOCHS} epochs: distance of the final validation accuracy, pp\n"
-    )
-    print("| | mean | median | largest |\n|---|---|---|---|")
-    for name, other in (("in a pack", together), ("another seed", second)):
-        apart = 100 * np.abs(np.subtract(other, first))
+            found[number] = progress.metrics.get("val_accuracy", np.nan)
+    return found
+
+
+def show(alone: list[float], packed: list[float], second: list[float]) -> None:
+    """Print how far schedules end from themselves alone, in a pack and on another seed."""
+    print(f"{SCHEDULES} schedules: how far apart the validation accuracy ends, pp\n")
+    print("| | median | three quarters are within | mean |\n|---|---|---|---|")
+    for name, other in (("in a pack", packed), ("another seed", second)):
+        apart = 100 * np.abs(np.subtract(other, alone))
         apart = apart[np.isfinite(apart)]
-        print(f"| {name} | {apart.mean():.3f} | {np.median(apart):.3f} | {apart.max():.2f} |")
-
-
-def _accuracy(run: Iterator[Progress]) -> float:
-    (*_, last) = run
-    return last.metrics.get("val_accuracy", np.nan)
+        middle, most = np.quantile(apart, [0.5, 0.75])
+        print(f"| {name} | {middle:.2f} | {most:.2f} | {apart.mean():.2f} |")
 
 
 def search(asked: tuple[int, str, int]) -> str:
@@ -110,10 +118,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="searches")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    trials(options.device)
     asked = [(seed, options.device, options.pack) for seed in range(options.repeats)]
-    print()
     with get_context("spawn").Pool(options.processes) as pool:
+        runs = [(0, options.device, False), (0, options.device, True), (1, options.device, False)]
+        show(*pool.map(final, runs, chunksize=1))
+        print()
         for told in pool.imap(search, asked):
             print(told, flush=True)
 
