@@ -2,10 +2,8 @@
 
     python -m tests.benchmarks.samplers momentum
 
-A schedule is judged by the recorded ones whose learning-rate curves are nearest (the mean log rate
-of eight parts of the run; the three nearest, weighted by their distance), on each horizon. How well
-that foretells a schedule that was left out is printed first. Samplers are Optuna's own, in the
-objective of the workers, with the horizons of the study files.
+How well the surrogate foretells a schedule that was left out is printed first. Samplers are
+Optuna's own, in the objective of the workers, with the horizons of the study files.
 
 "per family": each family has a `base_lr` of its own in the space. "in turn": the first two trials
 of each family are due to it. Hierarchical TPE lives on OptunaHub, which loads it over the network.
@@ -14,8 +12,7 @@ of each family are due to it. Hierarchical TPE lives on OptunaHub, which loads i
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from functools import cache, cached_property
+from collections.abc import Callable
 from multiprocessing import Pool
 from typing import Any
 
@@ -23,87 +20,15 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, PartialFixedSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
-from scipy.stats import spearmanr
 
 from lrsearch.objective import Objective
 from lrsearch.schedules import Schedule, families
 from lrsearch.space import SearchSpace
-from lrsearch.spec import StudySpec
-from lrsearch.tasks import Progress
-from tests.benchmarks.replay import Counter, Record, read
+from tests.benchmarks.replay import Counter
+from tests.benchmarks.surrogate import spec_of, surrogate
 
-PARTS, NEIGHBOURS, STEPS = 8, 3, 160
 DUE = 2
 """Trials of each family that are due to it where families come in turn."""
-
-
-class Surrogate:
-    """Foretells what a schedule comes to on each horizon from a record."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-
-    @cached_property
-    def trials(self) -> list[int]:
-        """Those that read no losses and diverged nowhere: what diverges is left to chance."""
-        return [
-            trial
-            for trial, schedule in self.record.schedules.items()
-            if not schedule.shape.reads_losses and self.record.means[trial] > 0
-        ]
-
-    @cached_property
-    def points(self) -> np.ndarray:
-        return np.array([features(self.record.schedules[trial]) for trial in self.trials])
-
-    @cache  # noqa: B019 (there is one for each record)
-    def values(self, horizon: int) -> np.ndarray:
-        full = horizon == self.record.epochs
-        means = self.record.means
-        curves = self.record.curves
-        return np.array([means[t] if full else curves[t, 0, horizon][-1] for t in self.trials])
-
-    def foretell(self, point: np.ndarray, horizon: int, without: int | None = None) -> float:
-        distance = np.sqrt(((self.points - point) ** 2).mean(axis=1))
-        if without is not None:
-            distance[without] = np.inf
-        nearest = distance.argsort()[:NEIGHBOURS]
-        weights = 1 / (distance[nearest] + 1e-3)
-        return float(np.average(self.values(horizon)[nearest], weights=weights))
-
-    def check(self, horizon: int) -> tuple[float, float]:
-        """Return the rank correlation and the median error of schedules that were left out."""
-        told = [self.foretell(p, horizon, without=i) for i, p in enumerate(self.points)]
-        true = self.values(horizon)
-        return float(spearmanr(told, true).statistic), float(np.median(np.abs(told - true)))
-
-
-def features(schedule: Schedule) -> np.ndarray:
-    """Return the mean log10 rate of each part of the run, float64[PARTS]."""
-    lr = np.maximum(schedule.curve(STEPS, [1.0] * 6), 1e-5)
-    return np.log10(lr).reshape(PARTS, -1).mean(axis=1)
-
-
-@cache
-def surrogate(name: str) -> Surrogate:
-    return Surrogate(read(name))
-
-
-class Foretold:
-    """The task of a surrogate."""
-
-    epochs = 6
-    steps_per_epoch = 100
-
-    def __init__(self, record: str) -> None:
-        self.surrogate = surrogate(record)
-
-    def run(
-        self, schedule: Schedule, *, epochs: int, seed: int, device: str, state: Any = None
-    ) -> Iterator[Progress]:
-        value = self.surrogate.foretell(features(schedule), epochs)
-        for epoch in range(1, epochs + 1):
-            yield Progress(epoch, {"val_accuracy": value})
 
 
 class PerFamily(SearchSpace):
@@ -150,16 +75,7 @@ VARIANTS = [
 def search(name: str, variant: tuple[str, bool, bool], trials: int, seed: int) -> list[float]:
     """Return the best value so far after each trial."""
     sampler, per_family, in_turn = variant
-    spec = StudySpec.from_dict(
-        {
-            "study": {"name": name, "trials": trials},
-            "task": {"run": f"{__name__}:Foretold", "record": name},
-            "space": {"base_lr": {"low": 2e-3, "high": 0.6, "log": True}},
-            "pruning": {"kind": "horizons", "horizons": [1, 2, 6]},
-        }
-    )
-    if name == "adam":
-        spec.space["base_lr"] |= {"low": 3e-5, "high": 1.6e-2}
+    spec = spec_of(name, trials, pruning={"kind": "horizons", "horizons": [1, 2, 6]})
     study = optuna.create_study(direction="maximize", pruner=spec.build_pruner())
     study.sampler = base = SAMPLERS[sampler](seed)
     objective = Objective(spec, "cpu", lambda run: next(run, None), (1, 2, 6))

@@ -2,7 +2,9 @@
 
     python -m tests.benchmarks.search --subset          # a part of FashionMNIST, within 20 minutes
     python -m tests.benchmarks.search
+    python -m tests.benchmarks.search --record momentum --epochs 320 --repeats 16
 
+The last foretells from a record what training would come to, for searches that take long.
 Both train the same task from the same seeds in the same objective. Plain Optuna has its own sampler
 and pruner and reports every epoch; ours is the default of the study files. Each search ends when it
 has spent its epochs; what counts is the best final validation accuracy of its complete trials.
@@ -18,7 +20,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -33,6 +35,7 @@ from lrsearch.storage import Lease, Worker, open_storage, read_metrics
 from lrsearch.study import create_study
 from lrsearch.tasks import load_task
 from lrsearch.worker import LeasedTrials
+from tests.benchmarks import surrogate
 from tests.benchmarks.replay import Counter
 
 Trace = list[tuple[int, float]]
@@ -41,7 +44,19 @@ NEAR = (0.001, 0.003, 0.005)
 COLORS = {"lrsearch": "#0080c0", "Optuna as it comes": "#c05000"}
 
 
-def spec_of(seed: int, subset: bool, **sections: Any) -> StudySpec:
+class Asked(NamedTuple):
+    """What is to be searched, from which seed, in how many epochs."""
+
+    seed: int
+    epochs: int
+    subset: bool
+    record: str | None
+
+
+def spec_of(asked: Asked, **sections: Any) -> StudySpec:
+    seed, subset = asked.seed, asked.subset
+    if asked.record:
+        return surrogate.spec_of(asked.record, 100_000, seed, **sections)
     task = {"run": "lrsearch.tasks.fashion_mnist:task", "epochs": 6 if subset else 10}
     return StudySpec.from_dict(
         {
@@ -53,16 +68,16 @@ def spec_of(seed: int, subset: bool, **sections: Any) -> StudySpec:
     )
 
 
-def ours(seed: int, subset: bool, budget: int) -> Trace:
+def ours(asked: Asked) -> Trace:
     """Search as a worker does, until the epochs are spent."""
-    spec = spec_of(seed, subset)
+    spec = spec_of(asked)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"sqlite:///{folder}/study.db")
         study = create_study(storage, spec, load_task(spec.task.run, spec.task_options()))
         worker = Worker(storage, study.study_id, "cpu", 3600.0, max_failures=1)
         trials = LeasedTrials(study, worker.worker_id, "cpu", lambda run: next(run, None))
         trace: Trace = []
-        while not trace or trace[-1][0] < budget:
+        while not trace or trace[-1][0] < asked.epochs:
             lease = worker.claim()
             assert isinstance(lease, Lease)
             trials.train(lease)
@@ -73,13 +88,14 @@ def ours(seed: int, subset: bool, budget: int) -> Trace:
     return trace
 
 
-def plain(seed: int, subset: bool, budget: int) -> Trace:
+def plain(asked: Asked) -> Trace:
     """Search with Optuna's own sampler and pruner, until the epochs are spent."""
-    spec = spec_of(seed, subset, pruning={"kind": "epochs", "pruner": "median"})
-    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
-    objective = Objective(spec, "cpu", lambda run: next(run, None), (spec.task.options["epochs"],))
+    spec = spec_of(asked, pruning={"kind": "epochs", "pruner": "median"})
+    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=asked.seed))
+    full = load_task(spec.task.run, spec.task_options()).epochs
+    objective = Objective(spec, "cpu", lambda run: next(run, None), (full,))
     counter, trace = Counter(), []
-    while not trace or trace[-1][0] < budget:
+    while not trace or trace[-1][0] < asked.epochs:
         trial = study.ask()
         state, value = objective(trial, counter)
         study.tell(trial, value, state)
@@ -92,20 +108,20 @@ def _best(trace: Trace, state: TrialState, value: float | None) -> float:
     return max([found, *(best for _, best in trace[-1:])])
 
 
-SIDES: dict[str, Callable[[int, bool, int], Trace]] = {
+SIDES: dict[str, Callable[[Asked], Trace]] = {
     "lrsearch": ours,
     "Optuna as it comes": plain,
 }
 
 
-def _one(task: tuple[str, int, bool, int]) -> Trace:
+def _one(task: tuple[str, Asked]) -> Trace:
     import torch
 
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
-    side, *rest = task
-    return SIDES[side](*rest)
+    side, asked = task
+    return SIDES[side](asked)
 
 
 def value_at(trace: Trace, epochs: int) -> float:
@@ -135,7 +151,9 @@ def show(found: dict[str, list[Trace]], budget: int) -> None:
     for side, traces in found.items():
         took = [[epochs_to(traces[i], top[i] - near) for i in range(repeats)] for near in NEAR]
         cells = [
-            f"{median(t):.0f} ({sum(map(np.isfinite, t))} of {repeats} came there)" for t in took
+            f"{f'{median(t):.0f}' if np.isfinite(median(t)) else 'not reached'} "
+            f"({sum(map(np.isfinite, t))} of {repeats} came there)"
+            for t in took
         ]
         print(f"| {side} | {' | '.join(cells)} |")
 
@@ -177,6 +195,7 @@ def draw(found: dict[str, list[Trace]], budget: int) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--subset", action="store_true", help="15,000 images, 6 epochs")
+    parser.add_argument("--record", help="foretell from this record: momentum, adam, mlp")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=180, help="that each search may spend")
     parser.add_argument("--processes", type=int, default=2)
@@ -184,7 +203,7 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, help="FILE.json, for the numbers behind the figure")
     options = parser.parse_args()
     tasks = [
-        (side, seed, options.subset, options.epochs)
+        (side, Asked(seed, options.epochs, options.subset, options.record))
         for seed in range(options.repeats)
         for side in SIDES
     ]
