@@ -62,7 +62,7 @@ PackOption = Annotated[
         metavar="auto|K",
         callback=_check_pack,
         help="Trials that a worker trains together: auto is 1 on a CPU, and on CUDA what is "
-        "fastest there.",
+        "fastest there, in a search at most a quarter of its trials.",
     ),
 ]
 

@@ -25,8 +25,8 @@ def work(
 ) -> None:
     """Run one worker in the foreground: what a batch system starts, on any machine.
 
-    It trains trials until the study's budget is used up. SIGINT or SIGTERM hands its trial back
-    for another worker to go on with.
+    It trains trials until the study's budget is used up. SIGINT or SIGTERM hands back what it has
+    in hand, for another worker to go on with.
     """
     from lrsearch.devices import slots
     from lrsearch.launch import FAILING

@@ -158,11 +158,14 @@ def show(found: dict[str, list[Trace]], budget: int) -> None:
         print(f"| {side} | {' | '.join(cells)} |")
 
 
-def draw(found: dict[str, list[Trace]], budget: int) -> Figure:
-    """Draw the mean of the best so far against epochs spent, with the range over the repeats."""
+def draw(found: dict[str, list[Trace]], budget: int, title: str) -> Figure:
+    """Draw the mean of the best so far against epochs spent, with the range over the repeats.
+
+    The axis begins where the lowest search stands after a quarter of the epochs.
+    """
     epochs = np.arange(0, budget + 1)
     drawn = figure(
-        "Best schedule so far, in real training",
+        title,
         xaxis={"title": "epochs of training spent"},
         yaxis={"title": "best final validation accuracy"},
         legend={"x": 1, "xanchor": "right", "y": 0.02, "yanchor": "bottom"},
@@ -188,6 +191,11 @@ def draw(found: dict[str, list[Trace]], budget: int) -> Figure:
         drawn.add_trace(
             Scatter(x=epochs, y=mean, mode="lines", line={"color": COLORS[side]}, name=side)
         )
+    everyone = [trace for traces in found.values() for trace in traces]
+    top = max(value_at(trace, budget) for trace in everyone)
+    bottom = min(value_at(trace, budget // 4) for trace in everyone)
+    margin = 0.05 * (top - bottom)
+    drawn.update_yaxes(range=[bottom - margin, top + margin])
     note(drawn, f"line: mean of {len(traces)} searches; band: their range")
     return drawn
 
@@ -216,7 +224,9 @@ def main() -> None:
     if options.traces:
         options.traces.write_text(json.dumps(found), encoding="utf-8")
     if options.picture:
-        draw(found, options.epochs).write_image(options.picture, width=900, height=520, scale=2)
+        how = f"foretold ({options.record})" if options.record else "in real training"
+        drawn = draw(found, options.epochs, f"Best schedule so far, {how}")
+        drawn.write_image(options.picture, width=900, height=520, scale=2)
 
 
 if __name__ == "__main__":
