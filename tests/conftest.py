@@ -19,6 +19,8 @@ from sqlalchemy.pool import NullPool
 
 from lrsearch.storage import Storage, open_storage
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as workers; read when CUDA starts
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

@@ -68,6 +68,8 @@ class Pack:
         ]
         self._rows = list(self.members)  # who has which row of the stack
         self._training = task.start(seed=seed, device=device, lr=schedules[0].base_lr)
+        self._host = task.start(seed=seed, device="cpu", lr=schedules[0].base_lr)
+        """What a member's state is handed over in: taken from the device for all at once."""
         self._stack = Stack(self._training, task.named_metrics("val"), len(schedules), self._steps)
         for row, (member, state) in enumerate(zip(self._all, states, strict=True)):
             if state is not None:
@@ -80,17 +82,20 @@ class Pack:
     def run(self) -> Iterator[dict[int, Progress]]:
         """Train, and yield after every epoch the progress of each member.
 
-        It ends with the last epoch, or when no member is left. A member that has diverged says so
-        and is dropped. Until the run goes on, `keep` may drop others, and a `Progress.capture` may
-        be called.
+        It ends with the last epoch, or when no member is left, and gives the device its memory
+        back. A member that has diverged says so and is dropped. Until the run goes on, `keep` may
+        drop others, and a `Progress.capture` may be called.
         """
-        while self.members and self._epoch < self._epochs:
-            if self._rows != self.members:
-                self._stack.keep([self._rows.index(number) for number in self.members])
-                self._rows = list(self.members)
-            told = self._train()
-            self.keep([number for number, progress in told.items() if not progress.diverged])
-            yield told
+        try:
+            while self.members and self._epoch < self._epochs:
+                if self._rows != self.members:
+                    self._stack.keep([self._rows.index(number) for number in self.members])
+                    self._rows = list(self.members)
+                told = self._train()
+                self.keep([number for number, progress in told.items() if not progress.diverged])
+                yield told
+        finally:
+            self._stack.release()
 
     def keep(self, numbers: Collection[int]) -> None:
         """Let only these members train on; the others cost nothing from then on."""
@@ -116,9 +121,10 @@ class Pack:
                 continue
             stack.rates.copy_(torch.from_numpy(rates))
             stack.update(update - done)
+            stack.evaluate()
             if update == end:
                 self._look_ahead(end)  # while the device is at work
-            done, validation = update, stack.evaluate()
+            done, validation = update, stack.evaluated()
             for row in hearing if heard else ():
                 living[row].losses.append(validation[row]["val_loss"])
                 rates[done - start :, :, row] = self._rates(living[row], start)[done - start :]
@@ -177,12 +183,12 @@ class Pack:
 
     def _capture(self, number: int) -> dict[str, Any]:
         """Return a member's state; it is a copy."""
-        member, training = self._all[number], self._training
+        member, training = self._all[number], self._host
         assert not callable(self.task.optimizer)
         training.optimizer = build_optimizer(
             self.task.optimizer, training.network.parameters(), member.schedule.base_lr
         )
-        self._stack.store(self._rows.index(number))
+        self._stack.store(self._rows.index(number), training)
         step, parts = self._clock(self._epoch * self._steps)
         scheduler = member.schedule.torch(training.optimizer, parts)
         scheduler.load_state_dict({"step": step, "losses": member.losses, "ratios": [1.0]})
@@ -190,7 +196,7 @@ class Pack:
 
     def _test(self, number: int) -> dict[str, float]:
         """Return a member's metrics on the test data."""
-        self._stack.store(self._rows.index(number))
+        self._stack.store(self._rows.index(number), self._training)
         return self._training.test(self.task.named_metrics("test"))
 
     def _part(self, update: int) -> int:

@@ -31,6 +31,7 @@ def why_not(task: Task) -> str | None:
         stack = Stack(training, task.named_metrics("val"), members=2, steps=1)
         stack.update(1)
         stack.evaluate()
+        stack.evaluated()
     except TaskError as error:
         return str(error)
     except Exception as error:  # whatever torch, or what it cannot batch, makes of it

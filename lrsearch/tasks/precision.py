@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -31,31 +32,20 @@ def forward(precision: Precision, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
-class _Switch(NamedTuple):
-    """One of torch's switches, and its positions."""
-
-    place: Any
-    name: str
-    exact: Any
-    tf32: Any
-
-
-def _switches() -> list[_Switch]:
-    cublas, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    if not hasattr(cudnn, "conv"):  # torch 2.8, which has none of the others
-        return [_Switch(place, "allow_tf32", False, True) for place in (cublas, cudnn)]
-    places = (cublas, cudnn.conv, cudnn.rnn)
-    return [_Switch(place, "fp32_precision", "ieee", "tf32") for place in places]
-
-
 @contextmanager
 def _switched(tf32: bool) -> Iterator[None]:
-    """Allow tf32 on CUDA, or not, while the block runs."""
-    before = [(switch, getattr(switch.place, switch.name)) for switch in _switches()]
+    """Allow tf32 on CUDA, or not, while the block runs.
+
+    By torch's older switches, since networks may read them, and they set the newer ones too.
+    """
+    places: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some releases announce the newer ones
+        before = [place.allow_tf32 for place in places]
+        for place in places:
+            place.allow_tf32 = tf32
     try:
-        for switch, _ in before:
-            setattr(switch.place, switch.name, switch.tf32 if tf32 else switch.exact)
         yield
     finally:
-        for switch, value in before:
-            setattr(switch.place, switch.name, value)
+        for place, allowed in zip(places, before, strict=True):
+            place.allow_tf32 = allowed

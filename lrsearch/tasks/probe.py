@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from lrsearch.devices import out_of_memory
 from lrsearch.tasks.stack import Stack
 from lrsearch.tasks.supervised import Supervised
 
@@ -26,7 +27,9 @@ def best_size(task: Supervised, device: str, most: int = MOST) -> int:
     while size <= min(most, MOST):
         try:
             rate = _rate(task, size, device)
-        except torch.OutOfMemoryError:
+        except Exception as error:  # CUDA's libraries have their own for it
+            if size == 1 or not out_of_memory(error):
+                raise
             break
         if rate < GAIN * best:
             break

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from lrsearch.errors import TaskError
-from lrsearch.tasks.batched_optimizers import BatchedOptimizer, Now
+from lrsearch.tasks.batched_optimizers import BatchedOptimizer, Now, State
 from lrsearch.tasks.draws import KeyedDropout, scrambled
-from lrsearch.tasks.graphs import captured
+from lrsearch.tasks.graphs import Work, recorder
 from lrsearch.tasks.loop import EVALUATED, Loss, as_input
 from lrsearch.tasks.precision import forward, products
 from lrsearch.tasks.rows import Rows
@@ -19,6 +20,21 @@ from lrsearch.tasks.training import Training
 
 MEMBERS_EVALUATED = 128
 """Members evaluated at once, lest an evaluation need more memory than an update."""
+
+
+class _Host(NamedTuple):
+    """What all members are, in the host's memory."""
+
+    weights: Tensor
+    state: State
+    buffers: dict[str, Tensor]
+
+
+class _Graphs(NamedTuple):
+    """What is one launch each."""
+
+    update: Callable[[], None]
+    evaluate: Callable[[], None]
 
 
 class Stack:
@@ -29,8 +45,7 @@ class Stack:
     an update is one launch of a graph, and nothing waits for the device.
 
     Args:
-        training: the network, optimizer, loss and data; the copies begin as its network is. Later
-            it is only what `load` and `store` carry a member's state in.
+        training: the network, optimizer, loss and data; the copies begin as its network is.
         metrics: what `evaluate` evaluates.
         members: K.
         steps: S, the updates of an epoch.
@@ -39,30 +54,17 @@ class Stack:
         TaskError: if the optimizer or the network cannot train so.
     """
 
-    _update: Callable[[], None]
-    _evaluate: Callable[[], None]
-
     def __init__(
         self, training: Training, metrics: Mapping[str, Loss], members: int, steps: int
     ) -> None:
         self.training = training
         self.metrics = metrics
         self.optimizer = BatchedOptimizer(training.optimizer)
-        self.rows = Rows(training.trained())
-        dtype, *others = {parameter.dtype for parameter in self.rows.trained.values()}
+        trained = training.trained()
+        self.rows = Rows(trained)
+        dtype, *others = {parameter.dtype for parameter in trained.values()}
         if others:
             raise TaskError("the network's weights are of several types; train its trials alone")
-        self._gradients = vmap(
-            grad_and_value(self._loss, has_aux=True),
-            in_dims=(0, 0, 0, None, None),
-            randomness="different",
-        )
-        self._values = vmap(
-            self._metrics,
-            in_dims=(0, 0, None, None),
-            randomness="different",
-            chunk_size=MEMBERS_EVALUATED,
-        )
 
         device = training.data.train[1].device
         self.weights = torch.zeros(members, self.rows.length, dtype=dtype, device=device)
@@ -82,18 +84,26 @@ class Stack:
         self._step = torch.zeros(1, dtype=torch.int64, device=device)  # runs round in an epoch
         self._steps = torch.arange(steps, device=device)[:, None, None]
         self._sums = torch.zeros(len(metrics), members, device=device)
+        self._host: _Host | None = None
+        self._recorder = recorder(device)
+        self._graphs: _Graphs | None = None
         for member in range(members):
             self.load(member)
-        self._capture()
+        self._record()
 
     def update(self, count: int) -> None:
         """Make the next updates of the epoch; after its last comes the first of another."""
+        self._host = None
+        update = self._graphs.update if self._graphs else self._eager_update
         for _ in range(count):
-            self._update()
+            update()
 
-    def evaluate(self) -> list[dict[str, float]]:
-        """Return, of every member, each metric's mean over the validation data."""
-        self._evaluate()
+    def evaluate(self) -> None:
+        """Begin to evaluate every member on the validation data."""
+        (self._graphs.evaluate if self._graphs else self._eager_evaluation)()
+
+    def evaluated(self) -> list[dict[str, float]]:
+        """Return, of every member, what the last evaluation found: each metric's mean."""
         means = self._sums.cpu().double() / len(self.training.data.validation[1])
         return [dict(zip(self.metrics, values, strict=True)) for values in means.T.tolist()]
 
@@ -105,50 +115,75 @@ class Stack:
         self.buffers = {name: values[kept] for name, values in self.buffers.items()}
         self.rates, self.record = self.rates[..., kept], self.record[..., kept]
         self.keys, self._sums = self.keys[kept], self._sums[:, kept]
-        del self._update, self._evaluate  # they hold memory that the next ones may need
-        self._capture()
+        self._host = None
+        self._graphs = None  # they hold memory that the next ones may need
+        self._record()
+
+    def release(self) -> None:
+        """Give the device its memory back, whoever still holds this; it is of no use any more."""
+        vars(self).clear()
 
     @torch.no_grad()
     def load(self, member: int) -> None:
         """Take a member's network and optimizer's state from `training`."""
-        for parameter, weight in self.rows.parts(self.weights[member]):
-            weight.copy_(parameter)
+        parameters = dict(self.training.network.named_parameters())
+        for name, weight in self.rows.split(self.weights[member]).items():
+            weight.copy_(parameters[name])
         for name, buffer in self.training.network.named_buffers():
             self.buffers[name][member].copy_(buffer)
         kept = self.training.optimizer.state
-        for name, values in self.state.items():
-            for parameter, part in self.rows.parts(values[member]):
-                if name in kept.get(parameter, {}):
-                    part.copy_(kept[parameter][name])
+        for key, values in self.state.items():
+            for name, part in self.rows.parts(values[member]).items():
+                if key in kept.get(parameters[name], {}):
+                    part.copy_(kept[parameters[name]][key])
         if kept and not self.optimizer.keeps_step:
             self.state["step"][member] = 1  # all that counts is that the first is over
 
     @torch.no_grad()
-    def store(self, member: int) -> None:
-        """Give a member's network and optimizer's state to `training`, whose optimizer is fresh."""
-        for parameter, weight in self.rows.parts(self.weights[member]):
-            parameter.copy_(weight)
-        for name, buffer in self.training.network.named_buffers():
-            buffer.copy_(self.buffers[name][member])
-        for name, values in self.state.items():
-            if name == "step" and not self.optimizer.keeps_step:
+    def store(self, member: int, training: Training) -> None:
+        """Give a member's network and optimizer's state to a training whose optimizer is fresh."""
+        host = self._on_host()
+        parameters = dict(training.network.named_parameters())
+        for name, weight in self.rows.split(host.weights[member]).items():
+            parameters[name].copy_(weight)
+        for name, buffer in training.network.named_buffers():
+            buffer.copy_(host.buffers[name][member])
+        for key, values in host.state.items():
+            if key == "step" and not self.optimizer.keeps_step:
                 continue
-            for parameter, part in self.rows.parts(values[member]):
-                kept = part.clone() if part.dim() else part.cpu().clone()  # torch's numbers are
-                self.training.optimizer.state[parameter][name] = kept  # on the CPU
+            for name, part in self.rows.parts(values[member]).items():
+                training.optimizer.state[parameters[name]][key] = part.clone()
 
-    def _capture(self) -> None:
-        """Make an update and an evaluation one launch each."""
-        written = [self.weights, *self.state.values(), *self.buffers.values(), self._step]
-        self._update = captured(self._eager_update, [*written, self.record])
-        self._evaluate = captured(self._eager_evaluation, [self._sums])
+    def _on_host(self) -> _Host:
+        """Return what all members are now, from the device at once."""
+        if self._host is None:
+            self._host = _Host(
+                self.weights.cpu(),
+                {name: values.cpu() for name, values in self.state.items()},
+                {name: values.cpu() for name, values in self.buffers.items()},
+            )
+        return self._host
+
+    def _record(self) -> None:
+        """Make an update and an evaluation one launch each, where there are graphs."""
+        if self._recorder:
+            written = [self.weights, *self.state.values(), *self.buffers.values(), self._step]
+            works = [
+                Work(self._eager_update, [*written, self.record]),
+                Work(self._eager_evaluation, [self._sums]),
+            ]
+            self._graphs = _Graphs(*self._recorder.record(works))
 
     def _eager_update(self) -> None:
         self.training.network.train()
         batch = self.order[self._step][0]
         inputs, targets = self.training.data.train
         with products(self.training.precision, targets.device):
-            gradients, (losses, buffers) = self._gradients(
+            gradients, (losses, buffers) = vmap(
+                grad_and_value(self._loss, has_aux=True),
+                in_dims=(0, 0, 0, None, None),
+                randomness="different",
+            )(
                 self.weights,
                 self.buffers,
                 scrambled(self.keys + self._step),
@@ -173,7 +208,12 @@ class Stack:
         batches = (torch.split(tensor, EVALUATED) for tensor in self.training.data.validation)
         for inputs, targets in zip(*batches, strict=True):
             with products(self.training.precision, targets.device):
-                values = self._values(self.weights, self.buffers, as_input(inputs), targets)
+                values = vmap(
+                    self._metrics,
+                    in_dims=(0, 0, None, None),
+                    randomness="different",
+                    chunk_size=MEMBERS_EVALUATED,
+                )(self.weights, self.buffers, as_input(inputs), targets)
             self._sums += torch.stack([value * len(targets) for value in values])
 
     def _loss(

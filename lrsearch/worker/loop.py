@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import suppress
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from lrsearch.devices import keep_freed_memory, out_of_memory
+from lrsearch.devices import out_of_memory, prepare_torch
 from lrsearch.errors import LrsearchError
 from lrsearch.storage import (
     Lease,
@@ -61,7 +60,7 @@ def work(
     """
     signals = Signals()
     with signals.installed():
-        _prepare_torch(device)
+        prepare_torch(device)
         storage = open_storage(url, create=False)
         study = open_study(storage, name)
         limits = study.spec.workers
@@ -86,18 +85,6 @@ def work(
             heartbeat.stop()
             with suppress(SQLAlchemyError):
                 worker.leave()
-
-
-def _prepare_torch(device: str) -> None:
-    """Make torch's numbers the same in every worker, and quick: one CPU thread each."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    import torch
-
-    if device == "cpu":
-        torch.set_num_threads(1)
-        keep_freed_memory()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _loop(worker: Worker, heartbeat: Heartbeat, packs: PackedTrials, signals: Signals) -> Nothing:

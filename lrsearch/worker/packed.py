@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,15 +156,15 @@ class PackedTrials:
             device=self.trials.objective.device,
             states=[member.state for member in group],
         )
-        rounds = pack.run()
-        while (told := self.advance(rounds)) is not None:
-            for number, progress in told.items():
-                self._step(group[number], progress)
-            with self._reading_once():
-                for number in told:  # now all have reported
-                    if not group[number].ended and group[number].wanted is None:
-                        self._step(group[number], None)
-            pack.keep([number for number in told if group[number].wanted is runs[number]])
+        with closing(pack.run()) as rounds:
+            while (told := self.advance(rounds)) is not None:
+                for number, progress in told.items():
+                    self._step(group[number], progress)
+                with self._reading_once():
+                    for number in told:  # now all have reported
+                        if not group[number].ended and group[number].wanted is None:
+                            self._step(group[number], None)
+                pack.keep([number for number in told if group[number].wanted is runs[number]])
 
     def _step(self, member: _Member, progress: Progress | None) -> None:
         """Send a member its progress; note what it wants, or that it has ended."""

@@ -17,10 +17,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lrsearch.confirm import read_confirmation
-from lrsearch.devices import keep_freed_memory
+from lrsearch.devices import prepare_torch
 from lrsearch.schedules import Cosine, Schedule
 from lrsearch.spec import StudySpec
 from lrsearch.storage import open_storage
@@ -38,9 +37,7 @@ FRESH = [11, 12, 13, 14, 15]
 def final(asked: tuple[int, str, bool]) -> list[float]:
     """Return what each schedule comes to on a seed, in one pack or alone; NaN if it diverges."""
     seed, device, together = asked
-    if device == "cpu":  # as workers do
-        torch.set_num_threads(1)
-        keep_freed_memory()
+    prepare_torch(device)
     made = task(epochs=EPOCHS, subset=SUBSET)
     schedules = [Schedule(Cosine(), 1e-3 * 100 ** (k / (SCHEDULES - 1))) for k in range(SCHEDULES)]
     rounds: Iterator[dict[int, Progress]]

@@ -9,10 +9,10 @@ every step. "alone" is `Supervised.run`, its data as tensors on the device. A pa
 CUDA graph makes of that. Before each loop is timed it trains an epoch; then it takes turns with
 "alone", and a ratio is of two neighbouring turns, so that it bears what else the machine does.
 
-A trial-epoch is one epoch of one trial. "busy" is the share of an epoch in which kernels run, of a
-further epoch under the profiler. "memory" is the most that tensors hold while the loop lives, the
-data included. "of peak" is the arithmetic of matrix products and convolutions per second, as a
-share of what one large product in single precision reaches in the same process.
+A trial-epoch is one epoch of one trial. "memory" is the most that torch reserves while the loop
+lives, the data included. "of peak" is the arithmetic of matrix products and convolutions per
+second, as a share of what one large product in single precision reaches in the same process. At the
+end, since the profiler slows what comes after it: the share of an epoch in which kernels run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from __future__ import annotations
 import argparse
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 
 import torch
@@ -31,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
-from lrsearch.devices import keep_freed_memory
+from lrsearch.devices import prepare_torch
 from lrsearch.schedules import Cosine, Schedule
 from lrsearch.tasks import Supervised
 from lrsearch.tasks.fashion_mnist import data_folder, lenet, task
@@ -89,10 +90,9 @@ def seconds(run: Iterator[object]) -> float:
     return time.perf_counter() - before
 
 
-def busy(run: Iterator[object], device: str) -> str:
-    """Return the share of the next epoch in which kernels run."""
-    if device == "cpu":
-        return "–"
+def busy(run: Iterator[object]) -> str:
+    """Return the share of the second epoch in which kernels run."""
+    seconds(run)
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         wall = seconds(run)
     kernels = sum(event.self_device_time_total for event in profiler.key_averages())
@@ -135,9 +135,7 @@ def main() -> None:
     parser.add_argument("--subset", type=int, help="train on that many images only")
     options = parser.parse_args()
     device = options.device
-    if device == "cpu":  # as workers do
-        torch.set_num_threads(1)
-        keep_freed_memory()
+    prepare_torch(device)
     made = task(
         batch_size=options.batch, subset=options.subset, epochs=MANY, precision=options.precision
     )
@@ -149,31 +147,37 @@ def main() -> None:
         f"{operations / 1e9:.1f} Gflop; peak {best / 1e12:.2f} Tflop/s"
     )
     print("median (min–max) of", options.repeats, "\n")
-    row = "{:>9}  {:>12}  {:>20}  {:>5}  {:>9}  {:>7}".format
-    print(row("", "epochs/h", "times alone", "busy", "memory", "of peak"))
+    row = "{:>9}  {:>12}  {:>20}  {:>9}  {:>7}".format
+    print(row("", "epochs/h", "times alone", "memory", "of peak"))
 
     base = alone(made, device)
     seconds(base)
-    loops = {"usual": (usual(made, device), 1), "alone": (alone(made, device), 1)}
+    loops: dict[str, tuple[Callable[[], Iterator[object]], int]] = {
+        "usual": (partial(usual, made, device), 1),
+        "alone": (partial(alone, made, device), 1),
+    }
     for size in options.sizes:
-        loops[f"pack {size}"] = (packed(made, device, size), size)
-    for name in list(loops):
-        run, members = loops.pop(name)  # its memory goes with it
+        loops[f"pack {size}"] = (partial(packed, made, device, size), size)
+    for name, (start, members) in loops.items():
         gc.collect()
         if device != "cpu":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        run = start()
         seconds(run)
         turns = [(seconds(base), seconds(run)) for _ in range(options.repeats)]
         ratios = [members * theirs / ours for theirs, ours in turns]
         second = median(ours for _, ours in turns)
-        memory = "–" if device == "cpu" else f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
+        memory = "–" if device == "cpu" else f"{torch.cuda.max_memory_reserved() / 2**30:.2f} GiB"
         spread = f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
         share = f"{members * operations / second / best:.1%}"
         print(
-            row(name, f"{3600 * members / second:,.0f}", spread, busy(run, device), memory, share),
+            row(name, f"{3600 * members / second:,.0f}", spread, memory, share),
             flush=True,
         )
+        del run  # its memory goes with it
+    for name, (start, _) in loops.items() if device != "cpu" else ():
+        print(f"{name}: kernels run {busy(start())} of the time", flush=True)
 
 
 if __name__ == "__main__":

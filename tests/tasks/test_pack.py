@@ -1,7 +1,10 @@
 """Packs: many trials trained together have the numbers that each would have alone."""
 
+import gc
 import io
 import math
+import warnings
+import weakref
 
 import pytest
 import torch
@@ -240,17 +243,19 @@ def test_in_single_precision_accuracies_agree_within_seed_noise(small_data):
 
 @pytest.mark.parametrize("optimizer", ["momentum", "nadam"])
 def test_what_a_graph_tries_before_it_is_captured_leaves_no_trace(optimizer, monkeypatch):
-    def tried(work, written):
-        before = [tensor.clone() for tensor in written]
-        for _ in range(STEPS + 3):
-            work()
-        for tensor, value in zip(written, before, strict=True):
-            tensor.copy_(value)
-        return work
+    class Trying:
+        def record(self, works):
+            for work in works:
+                before = [tensor.clone() for tensor in work.written]
+                for _ in range(STEPS + 3):
+                    work.do()
+                for tensor, value in zip(work.written, before, strict=True):
+                    tensor.copy_(value)
+            return [work.do for work in works]
 
     task = supervised(normed_cnn, optimizer=optimizer)
     plain = [numbers(member) for member in packed(task, SCHEDULES)]
-    monkeypatch.setattr("lrsearch.tasks.stack.captured", tried)
+    monkeypatch.setattr(stacks, "recorder", lambda device: Trying())
     assert [numbers(member) for member in packed(task, SCHEDULES)] == plain
 
 
@@ -306,6 +311,20 @@ def test_a_run_goes_on_alone_or_in_another_pack(optimizer):
     # in the same pack to the last bit
     again = packed(task, SCHEDULES, states=[member[1][1] for member in together])
     assert [numbers(member) for member in again] == [numbers(member[2:]) for member in together]
+
+
+def test_a_pack_that_has_ended_holds_no_memory_though_its_progress_is_kept():
+    gc.disable()  # what is freed must not wait for it: graphs would die while others are captured
+    try:
+        pack = Pack(supervised(), SCHEDULES, epochs=2, seed=1, device="cpu")
+        weights = weakref.ref(pack._stack.weights)
+        last = list(pack.run())
+        assert weights() is None
+        stack = weakref.ref(Pack(supervised(), SCHEDULES, epochs=2, seed=1, device="cpu")._stack)
+        assert stack() is None
+    finally:
+        gc.enable()
+    assert len(last) == 2
 
 
 def test_the_members_of_a_pack_are_at_one_epoch():
@@ -413,7 +432,7 @@ def test_an_update_reads_nothing_back_from_a_device(optimizer, model, monkeypatc
         return lambda row, *others: (row.clone(), loss(row, *others))
 
     monkeypatch.setattr(stacks, "grad_and_value", without_backward)
-    monkeypatch.setattr(stacks, "captured", lambda work, written: work)
+    monkeypatch.setattr(stacks, "recorder", lambda device: None)
     monkeypatch.setattr(Training, "trained", lambda self: dict(self.network.named_parameters()))
     monkeypatch.setattr(nn.Module, "to", lambda self, *args, **options: self)
     task = supervised(model, optimizer=optimizer, clip_norm=1.0)
@@ -427,7 +446,7 @@ def test_an_update_reads_nothing_back_from_a_device(optimizer, model, monkeypatc
         stack = stacks.Stack(training, task.named_metrics("val"), members=3, steps=STEPS)
         for rows in ([0, 2], [1]):
             stack.update(2)
-            stack._evaluate()
+            stack.evaluate()
             stack.keep(rows)
         tensors = [stack.weights, stack.record, stack._sums, *stack.state.values()]
         assert {tensor.device for tensor in tensors} == {torch.device("cuda:0")}
@@ -437,9 +456,14 @@ def test_an_update_reads_nothing_back_from_a_device(optimizer, model, monkeypatc
 
 @pytest.fixture
 def gpu():
+    """Compute as workers do."""
     if not torch.cuda.is_available():
         pytest.skip("torch sees no GPU")
-    return "cuda"
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is not deterministic
+        yield "cuda"
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.gpu
@@ -465,7 +489,7 @@ def test_a_graph_draws_dropout_anew_in_every_update(gpu):
 
 
 @pytest.mark.gpu
-def test_updates_do_not_wait_for_the_device(gpu, recwarn):
+def test_updates_do_not_wait_for_the_device(gpu):
     pack = Pack(supervised(cnn), SCHEDULES, epochs=EPOCHS, seed=1, device=gpu)
     torch.cuda.set_sync_debug_mode("error")
     try:
