@@ -84,6 +84,6 @@ def _keep_freed_memory() -> None:
 
 def out_of_memory(error: Exception) -> bool:
     """Return whether an error says that the device, or the machine, has no memory left."""
-    said = str(error).lower()
-    words = ("out of memory", "allocate memory", "alloc_failed")
+    said = f"{type(error).__name__} {error}".lower()
+    words = ("out of memory", "outofmemory", "allocate memory", "alloc_failed")
     return isinstance(error, MemoryError) or any(word in said for word in words)

@@ -51,6 +51,7 @@ class Asked(NamedTuple):
     epochs: int
     subset: bool
     record: str | None
+    horizons: list[int] | None
 
 
 def spec_of(asked: Asked, **sections: Any) -> StudySpec:
@@ -70,7 +71,8 @@ def spec_of(asked: Asked, **sections: Any) -> StudySpec:
 
 def ours(asked: Asked) -> Trace:
     """Search as a worker does, until the epochs are spent."""
-    spec = spec_of(asked)
+    pruning = {"kind": "horizons", "horizons": asked.horizons} if asked.horizons else {}
+    spec = spec_of(asked, pruning=pruning)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"sqlite:///{folder}/study.db")
         study = create_study(storage, spec, load_task(spec.task.run, spec.task_options()))
@@ -204,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--subset", action="store_true", help="15,000 images, 6 epochs")
     parser.add_argument("--record", help="foretell from this record: momentum, adam, mlp")
+    parser.add_argument("--horizons", type=int, nargs="+", help="of lrsearch; else the default")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=180, help="that each search may spend")
     parser.add_argument("--processes", type=int, default=2)
@@ -211,7 +214,7 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, help="FILE.json, for the numbers behind the figure")
     options = parser.parse_args()
     tasks = [
-        (side, Asked(seed, options.epochs, options.subset, options.record))
+        (side, Asked(seed, options.epochs, options.subset, options.record, options.horizons))
         for seed in range(options.repeats)
         for side in SIDES
     ]
