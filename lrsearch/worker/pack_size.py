@@ -11,8 +11,8 @@ log = logging.getLogger(__name__)
 LEARNING = 4
 """A search whose packs find their own size trains at least so many, one after the other.
 
-What trains together is chosen without each other's results: where all trials were one pack, searches
-found less; where a quarter were, as much as one at a time (`tests/benchmarks/batches.py`).
+What trains together is chosen without each other's results: where all trials were one pack,
+searches found less; where a quarter were, as much as one at a time (tests/benchmarks/batches.py).
 """
 
 
