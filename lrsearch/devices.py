@@ -1,4 +1,4 @@
-"""Devices: which there are, and how workers are spread over them."""
+"""Devices: which there are, how workers are spread over them, and how one is made ready."""
 
 from __future__ import annotations
 

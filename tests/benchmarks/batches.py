@@ -17,13 +17,11 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import PartialFixedSampler, TPESampler
 from optuna.trial import TrialState
 
 from lrsearch.objective import Objective, Run
-from lrsearch.schedules import families
 from tests.benchmarks.replay import Counter
-from tests.benchmarks.samplers import DUE
+from tests.benchmarks.samplers import SAMPLERS, due, shuffled
 from tests.benchmarks.surrogate import spec_of
 
 HORIZONS = (1, 6)
@@ -37,14 +35,11 @@ def search(asked: tuple[str, int, int, int]) -> float:
     spec = spec_of(name, trials, pruning={"kind": "horizons", "horizons": list(HORIZONS)})
     study = optuna.create_study(direction="maximize", pruner=spec.build_pruner())
     objective = Objective(spec, "cpu", lambda run: next(run, None), HORIZONS)
-    sampler = TPESampler(seed=seed, multivariate=True, group=True)
-    names = np.random.default_rng(seed).permutation(list(families))
+    sampler, names = SAMPLERS["tpe, grouped"](seed), shuffled(seed)
     for first in range(0, trials, size):
         together: list[Trained] = []
         for number in range(first, min(first + size, trials)):
-            due = {"schedule": str(names[number % len(names)])}
-            in_turn = number < DUE * len(names)
-            study.sampler = PartialFixedSampler(due, sampler) if in_turn else sampler
+            study.sampler = due(number, names, sampler)
             trained = Trained(study, study.ask(), objective)
             if trained.go_on():
                 together.append(trained)

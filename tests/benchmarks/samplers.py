@@ -72,6 +72,18 @@ VARIANTS = [
 ]
 
 
+def shuffled(seed: int) -> list[str]:
+    """Return the families in the order in which trials are due to them."""
+    return [str(name) for name in np.random.default_rng(seed).permutation(list(families))]
+
+
+def due(number: int, names: list[str], base: BaseSampler) -> BaseSampler:
+    """Return what samples a trial where the first are due to the families in turn."""
+    if number >= DUE * len(names):
+        return base
+    return PartialFixedSampler({"schedule": names[number % len(names)]}, base)
+
+
 def search(name: str, variant: tuple[str, bool, bool], trials: int, seed: int) -> list[float]:
     """Return the best value so far after each trial."""
     sampler, per_family, in_turn = variant
@@ -82,12 +94,10 @@ def search(name: str, variant: tuple[str, bool, bool], trials: int, seed: int) -
     if per_family:
         space = spec.search_space()
         objective._space = lambda _: PerFamily(space.families, space.domains)
-    names = np.random.default_rng(seed).permutation(list(families))
+    names = shuffled(seed)
     best: list[float] = []
     for number in range(trials):
-        due = in_turn and number < DUE * len(names)
-        fixed = {"schedule": str(names[number % len(names)])}
-        study.sampler = PartialFixedSampler(fixed, base) if due else base
+        study.sampler = due(number, names, base) if in_turn else base
         trial = study.ask()
         state, value = objective(trial, Counter())
         study.tell(trial, value, state)

@@ -52,7 +52,7 @@ class Asked(NamedTuple):
     subset: bool
     record: str | None
     horizons: list[int] | None
-    per_family: int
+    per_family: int | None
 
 
 def spec_of(asked: Asked, **sections: Any) -> StudySpec:
@@ -72,8 +72,12 @@ def spec_of(asked: Asked, **sections: Any) -> StudySpec:
 
 def ours(asked: Asked) -> Trace:
     """Search as a worker does, until the epochs are spent."""
-    pruning = {"kind": "horizons", "horizons": asked.horizons} if asked.horizons else {}
-    spec = spec_of(asked, pruning=pruning, sampler={"per_family": asked.per_family})
+    sections: dict[str, Any] = {}
+    if asked.horizons:
+        sections["pruning"] = {"kind": "horizons", "horizons": asked.horizons}
+    if asked.per_family is not None:
+        sections["sampler"] = {"per_family": asked.per_family}
+    spec = spec_of(asked, **sections)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"sqlite:///{folder}/study.db")
         study = create_study(storage, spec, load_task(spec.task.run, spec.task_options()))
@@ -208,7 +212,7 @@ def main() -> None:
     parser.add_argument("--subset", action="store_true", help="15,000 images, 6 epochs")
     parser.add_argument("--record", help="foretell from this record: momentum, adam, mlp")
     parser.add_argument("--horizons", type=int, nargs="+", help="of lrsearch; else the default")
-    parser.add_argument("--per-family", type=int, default=2, help="of lrsearch")
+    parser.add_argument("--per-family", type=int, help="of lrsearch; else the default")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=180, help="that each search may spend")
     parser.add_argument("--processes", type=int, default=2)
