@@ -7,18 +7,17 @@ if TYPE_CHECKING:
     from lrsearch.errors import LrsearchError
     from lrsearch.export import load_schedule
     from lrsearch.schedules import Schedule, Warmup, families
-    from lrsearch.space import SearchSpace, suggest_schedule
-    from lrsearch.spec import StudySpec
+    from lrsearch.search import SearchSpace, suggest_schedule
     from lrsearch.storage import open_storage
-    from lrsearch.study import create_study, open_study
+    from lrsearch.study import StudySpec, create_study, open_study
     from lrsearch.tasks import Progress, Task
 
 _HOMES = {
     "LrsearchError": "errors",
     "Progress": "tasks",
     "Schedule": "schedules",
-    "SearchSpace": "space",
-    "StudySpec": "spec",
+    "SearchSpace": "search",
+    "StudySpec": "study",
     "Task": "tasks",
     "Warmup": "schedules",
     "create_study": "study",
@@ -26,7 +25,7 @@ _HOMES = {
     "load_schedule": "export",
     "open_storage": "storage",
     "open_study": "study",
-    "suggest_schedule": "space",
+    "suggest_schedule": "search",
 }
 
 __all__ = [

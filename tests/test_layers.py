@@ -1,8 +1,10 @@
-"""The house: imports point strictly downward; what must answer at once loads no torch."""
+"""The map of the package: imports point downward; what must answer at once loads no torch."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,64 +15,148 @@ PACKAGE = Path(lrsearch.__file__).parent
 
 FLOORS = {
     "errors": 0,
-    "domains": 1,
-    "statistics": 1,
-    "schedules": 2,
-    "integrations": 3,
-    "storage": 2,
-    "checkpoints": 2,
-    "choosing": 2,
-    "horizons": 2,
-    "devices": 2,
-    "space": 3,
-    "tasks": 3,
-    "spec": 4,
-    "identity": 4,
-    "finder": 4,
-    "study": 5,
-    "stability": 5,
-    "objective": 6,
-    "status": 6,
-    "confirm": 6,
-    "compare": 7,
-    "train": 6,
-    "prepare": 6,
-    "worker": 7,
-    "launch": 8,
-    "figures": 9,
-    "export": 9,
-    "summary": 10,
-    "report": 11,
-    "dashboard": 11,
-    "cli": 12,
+    "schedules": 1,
+    "storage": 1,
+    "search": 2,
+    "tasks": 2,
+    "study": 3,
+    "worker": 4,
+    "diagnosis": 5,
+    "evaluation": 5,
+    "export": 5,
+    "reporting": 6,
+    "cli": 7,
 }
+ENTRANCES = {"__init__", "__main__", "integrations"}
+"""Modules of the package itself: what users import, which stands above all."""
 
 
-def room(module: str) -> str:
-    return module.removeprefix("lrsearch.").split(".")[0]
+def name_of(path: Path) -> str:
+    """Return the module that a file is: a package's `__init__` is the package."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(
+        ".__init__"
+    )
 
 
-def imported_rooms(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def package_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield what a file imports, wherever in it that stands: (module, name)."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None, f"{path} has a relative import"
+            for alias in node.names:
+                yield node.module, alias.name
         elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return {room(name) for name in names if name.startswith("lrsearch.")}
+            for alias in node.names:
+                yield alias.name, ""
+
+
+def own_imports(path: Path) -> Iterator[str]:
+    """Yield the modules of this package that a file imports; `from package import module` too."""
+    for module, name in imports(path):
+        if module == "lrsearch" or module.startswith("lrsearch."):
+            inner = f"{module}.{name}"
+            yield inner if inner in MODULES else module
+
+
+def test_every_module_has_a_floor():
+    assert {package_of(name) for name in MODULES} - ENTRANCES == set(FLOORS)
 
 
 def test_imports_point_strictly_downward():
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        own = room(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
-        if own in ("__init__", "__main__"):
-            continue
-        wrong += [
-            f"{path.relative_to(PACKAGE)} ({FLOORS[own]}) imports {other} ({FLOORS[other]})"
-            for other in imported_rooms(path) - {own}
-            if FLOORS[other] >= FLOORS[own]
-        ]
+    wrong = [
+        f"{name} ({FLOORS[package_of(name)]}) imports {other} ({FLOORS[package_of(other)]})"
+        for name, path in MODULES.items()
+        if package_of(name) in FLOORS
+        for other in own_imports(path)
+        if package_of(other) != package_of(name)
+        and FLOORS[package_of(other)] >= FLOORS[package_of(name)]
+    ]
+    assert not wrong
+
+
+def test_other_packages_use_what_a_package_shows():
+    """Users name two modules inside one, in study files: those and packs are shown as they are."""
+    shown = {"lrsearch.tasks.packs"}
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in MODULES.items()
+        for other in own_imports(path)
+        if package_of(other) not in (package_of(name), "__init__") and other.count(".") > 1
+        if other not in shown
+    ]
+    assert not wrong
+
+
+def test_no_imports_go_in_a_circle():
+    graph = {
+        name: {other for other in own_imports(path) if other != name}
+        for name, path in MODULES.items()
+    }
+    # a package's `__init__` gathers its modules, which never import it
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " → ".join([*trail[trail.index(name) :], name])
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize(
+    ("what", "home"),
+    [
+        (r"optuna\.(storages\._|study\._|_)", "lrsearch.storage.optuna_private"),
+        (r"optuna_dashboard\._", "lrsearch.storage.optuna_private"),
+        (r"sqlalchemy", "lrsearch.storage"),
+        (r"sqlite3|psycopg", "lrsearch.storage"),
+    ],
+)
+def test_what_one_place_knows_is_imported_there_alone(what, home):
+    wrong = [
+        f"{name} imports {module}"
+        for name, path in MODULES.items()
+        if not f"{name}.".startswith(f"{home}.")
+        for module, inner in imports(path)
+        if re.match(what, f"{module}.{inner}")
+    ]
+    assert not wrong
+
+
+def test_private_names_of_others_stand_in_one_module():
+    """`_trial_id`, `_storage` and the like, of what is not our own `self`."""
+    private = {"_study_id", "_trial_id", "_storage", "_system_attrs", "_user_attrs", "_step_count"}
+    wrong = [
+        f"{name}: .{node.attr}"
+        for name, path in MODULES.items()
+        if name not in ("lrsearch.storage.optuna_private",)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in private
+    ]
+    assert not wrong
+
+
+def test_sql_stands_in_the_storage():
+    """No statement is built elsewhere, and none is written out as text."""
+    written = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE (TABLE|INDEX)) ")
+    wrong = [
+        f"{name}: {node.value[:60]!r}"
+        for name, path in MODULES.items()
+        if package_of(name) != "storage"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if written.search(node.value)
+    ]
     assert not wrong
 
 

@@ -1,14 +1,16 @@
-"""The command line. The only room that prints or exits."""
+"""The command line. The only package that prints or exits."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from lrsearch.cli import (
-    before,
     compare,
     confirm,
     dashboard,
+    diagnosis,
     export,
     launch,
     report,
@@ -21,13 +23,32 @@ from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
     name="lrsearch",
-    help="Search learning-rate schedules: which one, and with which parameters?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(before.find_lr)
-app.command()(before.diagnose)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lrsearch {version('lrsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Search learning-rate schedules: which one, and with which parameters?"""
+
+
+app.command()(diagnosis.find_lr)
+app.command()(diagnosis.diagnose)
 app.command()(launch.launch)
 app.command()(launch.resume)
 app.command()(work.work)

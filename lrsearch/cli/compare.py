@@ -41,15 +41,12 @@ def compare(
     Run again, it goes on where it stopped.
     """
     from lrsearch.cli.results import print_comparison
-    from lrsearch.compare import comparison_spec, family_specs, read_comparison
-    from lrsearch.confirm import in_words
-    from lrsearch.devices import slots
-    from lrsearch.figures.compared import compared
-    from lrsearch.figures.files import check_suffix, write_figures
-    from lrsearch.prepare import prepare
-    from lrsearch.spec import StudySpec
+    from lrsearch.diagnosis import prepare
+    from lrsearch.evaluation import comparison_spec, family_specs, read_comparison, summarize
+    from lrsearch.reporting import check_suffix, compared, write_figures
     from lrsearch.storage import open_storage, storage_errors
-    from lrsearch.study import check_task, create_study
+    from lrsearch.study import StudySpec, check_task, create_study
+    from lrsearch.tasks import slots
 
     quiet()
     check_suffix(output)
@@ -66,7 +63,9 @@ def compare(
             run(search, storage, places)
         confirming = create_study(opened, comparison_spec(spec, searches, seeds), task)
         run(confirming, storage, places)
-        found, results = read_comparison(confirming, searches)
-    print_comparison(found, results)
+        confirmation, results = read_comparison(confirming, searches)
+    print_comparison(confirmation, results)
     if output is not None:
-        write_figures(output, "Families compared", in_words(found), [compared(found, results)])
+        write_figures(
+            output, "Families compared", summarize(confirmation), [compared(confirmation, results)]
+        )

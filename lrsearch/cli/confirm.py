@@ -40,10 +40,9 @@ def confirm(
     again, it goes on where it stopped.
     """
     from lrsearch.cli.results import print_confirmation
-    from lrsearch.confirm import confirmation_spec, read_confirmation
-    from lrsearch.devices import slots
+    from lrsearch.evaluation import confirmation_spec, read_confirmation
     from lrsearch.study import check_task, create_study
-    from lrsearch.tasks import load_task
+    from lrsearch.tasks import load_task, slots
 
     places = slots(device.value, workers, workers_per_device, pack)
     with opened(storage, study) as search:

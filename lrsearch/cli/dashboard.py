@@ -15,8 +15,10 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port on loopback.")] = 8080,
 ) -> None:
     """Start optuna-dashboard on a study, for this machine only (it has no password)."""
-    from lrsearch.dashboard import HOST, serve
+    from lrsearch.reporting import HOST, serve
 
-    with opened(storage, study) as found:
-        typer.echo(f"http://{HOST}:{port}/dashboard/studies/{found.study_id} (Ctrl-C to end)")
-        serve(found, port)
+    with opened(storage, study) as opened_study:
+        typer.echo(
+            f"http://{HOST}:{port}/dashboard/studies/{opened_study.study_id} (Ctrl-C to end)"
+        )
+        serve(opened_study, port)

@@ -36,12 +36,14 @@ def export(
     ] = None,
 ) -> None:
     """Write the best schedule as a file that a training script can use."""
-    from lrsearch.export import FORMATS, exported, lost, rescaled
+    from lrsearch.evaluation import read_answer
+    from lrsearch.export import FORMATS, Exported, lost, rescaled
 
     if format not in FORMATS:
         raise LrsearchError(f"--format is {format!r}; {nearest(format, FORMATS)}")
-    with opened(storage, study) as found:
-        best = exported(found, trial)
+    with opened(storage, study) as opened_study:
+        answer = read_answer(opened_study, trial)
+        best = Exported.of(opened_study.name, answer.trial, answer.confirmed)
     steps = best.total_steps if steps is None else steps
     text = FORMATS[format](rescaled(best, steps))
     if best.confirmed:

@@ -22,8 +22,8 @@ from lrsearch.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from lrsearch.devices import Slot
     from lrsearch.study import Study
+    from lrsearch.tasks import Slot
 
 Trials = Annotated[
     int | None, typer.Option(min=1, help="The total number of trials, in place of the study's.")
@@ -49,11 +49,10 @@ def launch(
     ] = None,
 ) -> None:
     """Create a study and work on it; launched again, it goes on up to its budget."""
-    from lrsearch.devices import slots
-    from lrsearch.prepare import prepare
-    from lrsearch.spec import StudySpec
+    from lrsearch.diagnosis import prepare
     from lrsearch.storage import open_storage, storage_errors
-    from lrsearch.study import check_task, create_study
+    from lrsearch.study import StudySpec, check_task, create_study
+    from lrsearch.tasks import slots
 
     quiet()
     spec = StudySpec.from_toml(study_file)
@@ -77,17 +76,17 @@ def resume(
     pack: PackOption = "auto",
 ) -> None:
     """Work on a study that exists, from any machine; it needs no study file."""
-    from lrsearch.devices import slots
+    from lrsearch.tasks import slots
 
     places = slots(device.value, workers, workers_per_device, pack)
-    with opened(storage, study) as found:
-        _search(found, storage, places, trials)
+    with opened(storage, study) as opened_study:
+        _search(opened_study, storage, places, trials)
 
 
 def _search(study: Study, url: str, places: list[Slot], trials: int | None) -> None:
     from lrsearch.cli.results import print_confirmation
     from lrsearch.cli.view import print_result
-    from lrsearch.confirm import read_confirmation
+    from lrsearch.evaluation import read_confirmation
 
     if trials is not None:
         study.set_target(trials)
@@ -101,9 +100,8 @@ def _search(study: Study, url: str, places: list[Slot], trials: int | None) -> N
 def run(study: Study, url: str, places: list[Slot]) -> None:
     """Work on a study until nothing is left to do, and show it; leave where it is interrupted."""
     from lrsearch.cli.view import LiveView
-    from lrsearch.dashboard import refresh
-    from lrsearch.figures import read_layout
-    from lrsearch.launch import run_workers
+    from lrsearch.reporting import read_layout, refresh
+    from lrsearch.worker import run_workers
 
     read_layout()  # one that cannot be used is refused before anything is trained
     study.set_stopping(False)
@@ -111,5 +109,5 @@ def run(study: Study, url: str, places: list[Slot]) -> None:
         ended = run_workers(study, url, places, view.show)
     refresh(study)
     if not ended:
-        typer.echo("interrupted; the trials in hand are kept: `lrsearch resume` goes on", err=True)
+        typer.echo("interrupted; unfinished trials are kept: `lrsearch resume` goes on", err=True)
         raise typer.Exit(130)

@@ -24,14 +24,14 @@ def report(
     ] = "html",
 ) -> None:
     """Write a report: figures, the best schedules, what was pruned, how to do it again."""
-    from lrsearch.report import FORMATS, make_report
+    from lrsearch.reporting import REPORT_FORMATS, make_report
 
-    if format not in FORMATS:
-        raise LrsearchError(f"--format is {format!r}; {nearest(format, FORMATS)}")
-    with opened(storage, study) as found:
-        made = make_report(found)
+    if format not in REPORT_FORMATS:
+        raise LrsearchError(f"--format is {format!r}; {nearest(format, REPORT_FORMATS)}")
+    with opened(storage, study) as opened_study:
+        made = make_report(opened_study)
     try:
-        FORMATS[format](made, output)
+        REPORT_FORMATS[format](made, output)
     except OSError as error:
         raise LrsearchError(f"cannot write {output}: {error.strerror}") from None
     typer.echo(f"written: {output}")

@@ -7,29 +7,35 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from lrsearch.cli.view import short
-from lrsearch.compare import FamilyResult
-from lrsearch.confirm import Confirmation, confirmed_rows, in_words
+from lrsearch.evaluation import Confirmation, FamilyResult, confirmed_rows, summarize
+from lrsearch.schedules import format_value
 
 
-def print_confirmation(found: Confirmation) -> None:
-    """Print what a confirmation found: a table, then sentences."""
+def print_confirmation(confirmation: Confirmation) -> None:
+    """Print what a confirmation confirmation: a table, then sentences."""
     console = Console(highlight=False, soft_wrap=True)
-    table = _table(("schedule", "base_lr", f"{found.metric} ± 95 %", "sd", "behind ± 95 %"))
-    for row in confirmed_rows(found):
+    table = _table(("schedule", "base_lr", f"{confirmation.metric} ± 95 %", "sd", "behind ± 95 %"))
+    for row in confirmed_rows(confirmation):
         table.add_row(*row)
-    console.print(f"\n[bold]Confirmed[/] on {len(found.seeds)} seeds, the same for all")
+    console.print(f"\n[bold]Confirmed[/] on {len(confirmation.seeds)} seeds, the same for all")
     console.print(table)
-    for line in in_words(found):
+    for line in summarize(confirmation):
         console.print(f"  {line}", markup=False)
 
 
-def print_comparison(found: Confirmation, results: Sequence[FamilyResult]) -> None:
+def print_comparison(confirmation: Confirmation, results: Sequence[FamilyResult]) -> None:
     """Print what came of each family: a table, then sentences."""
     console = Console(highlight=False, soft_wrap=True)
-    columns = ("family", f"{found.metric} ± 95 %", "base_lr", "to 99 %", "good base_lr", "diverged")
+    columns = (
+        "family",
+        f"{confirmation.metric} ± 95 %",
+        "base_lr",
+        "to 99 %",
+        "good base_lr",
+        "diverged",
+    )
     table = _table(columns)
-    of = {row[0]: row for row in confirmed_rows(found)}
+    of = {row[0]: row for row in confirmed_rows(confirmation)}
     for result in results:
         table.add_row(
             result.family,
@@ -39,12 +45,12 @@ def print_comparison(found: Confirmation, results: Sequence[FamilyResult]) -> No
             f"{result.decades:.2f} decades",
             f"{result.diverged:.0%}",
         )
-    console.print(f"\n[bold]Families[/], the best of each on {len(found.seeds)} fresh seeds")
+    console.print(f"\n[bold]Families[/], the best of each on {len(confirmation.seeds)} fresh seeds")
     console.print(table)
     for result in results:
-        shown = ", ".join(f"{_own(name)} {short(v)}" for name, v in result.params.items())
+        shown = ", ".join(f"{_own(name)} {format_value(v)}" for name, v in result.params.items())
         console.print(f"  {result.family}: {shown}", markup=False, style="dim")
-    for line in in_words(found):
+    for line in summarize(confirmation):
         console.print(f"  {line}", markup=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ def schedules(
     if plot is None:
         _print_families()
         return
-    from lrsearch.figures import gallery
+    from lrsearch.reporting import gallery
 
     try:
         plot.write_text(gallery().to_html(), encoding="utf-8")
@@ -32,7 +32,7 @@ def _print_families() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lrsearch.schedules import families
+    from lrsearch.schedules import families, format_value
 
     console = Console(highlight=False)
     for family in families.values():
@@ -41,17 +41,13 @@ def _print_families() -> None:
         table = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
         table.add_row("use it when", family.use_when)
         table.add_row("drawback", family.drawback)
-        if family.own_rise:
+        if family.has_own_warmup:
             table.add_row("warmup", "none: it brings its own rise")
         for name, parameter in family.parameters().items():
             only = " = ".join(map(str, parameter.only_if)) if parameter.only_if else ""
             only = f", only if {only}" if only else ""
-            table.add_row(name, f"{parameter.domain}{only} (default {_short(parameter.default)})")
+            table.add_row(
+                name, f"{parameter.domain}{only} (default {format_value(parameter.default)})"
+            )
         console.print(table)
         console.print()
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_short, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

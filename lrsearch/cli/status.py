@@ -17,18 +17,20 @@ def status(
 ) -> None:
     """Show where a study stands: counts, the best schedule so far, the workers."""
     from lrsearch.cli.view import print_status
-    from lrsearch.status import read_status
+    from lrsearch.study import read_status
 
-    with opened(storage, study) as found:
-        state = read_status(found)
+    with opened(storage, study) as opened_study:
+        state = read_status(opened_study)
     if as_json:
         typer.echo(json.dumps(state.to_dict(), indent=2, ensure_ascii=False))
     else:
-        print_status(state, found.spec.study.metric)
+        print_status(state, opened_study.spec.study.metric)
 
 
 def stop(storage: StorageOption = DEFAULT_STORAGE, study: StudyOption = None) -> None:
     """Make a study's workers hand back their trials and leave; `resume` goes on."""
-    with opened(storage, study) as found:
-        found.set_stopping(True)
-        typer.echo(f"the workers of {found.name!r} leave within seconds; `lrsearch resume` goes on")
+    with opened(storage, study) as opened_study:
+        opened_study.set_stopping(True)
+        typer.echo(
+            f"the workers of {opened_study.name!r} leave within seconds; `lrsearch resume` goes on"
+        )

@@ -31,25 +31,24 @@ def train(
     device: DeviceOption = Device.auto,
 ) -> None:
     """Train a study's task once with a schedule, test it, and save the network."""
+    from lrsearch import evaluation
     from lrsearch.cli.view import progress_line
-    from lrsearch.devices import slots
     from lrsearch.export import load_schedule
-    from lrsearch.tasks import load_task
-    from lrsearch.train import options_for, save_curve, save_model, train
+    from lrsearch.tasks import load_task, slots
 
     if not output.parent.is_dir():
         raise LrsearchError(f"cannot write {output}: there is no folder {output.parent}; create it")
     loaded = load_schedule(schedule)
-    with opened(storage, study) as found:
-        task = load_task(found.spec.task.run, options_for(found, loaded))
-        chosen = found.spec.study.seed if seed is None else seed
+    with opened(storage, study) as opened_study:
+        task = load_task(opened_study.spec.task.run, evaluation.options_for(opened_study, loaded))
+        chosen = opened_study.spec.study.seed if seed is None else seed
     rows = []
-    for row, progress in train(
+    for row, progress in evaluation.train(
         task, loaded, seed=chosen, device=slots(device.value, workers=1)[0].device
     ):
         rows.append(row)
         typer.echo(progress_line(row, task.epochs))
         if row.epoch == task.epochs:
-            save_model(progress, output)
-            save_curve(rows, output.with_suffix(".csv"))
+            evaluation.save_model(progress, output)
+            evaluation.save_curve(rows, output.with_suffix(".csv"))
     typer.echo(f"saved {output} and {output.with_suffix('.csv')}")

@@ -13,16 +13,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.schedules import Schedule
-from lrsearch.status import Best, InHand, Status, read_status
+from lrsearch.schedules import Schedule, format_value
 from lrsearch.storage import EpochMetrics, masked
+from lrsearch.study import Best, RunningTrial, Status, read_status
 
 if TYPE_CHECKING:
     from lrsearch.study import Study
 
 _WIDTH = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_IN_HAND = 4
+_SHOWN_TOGETHER = 4
 """Trials of a worker that are shown, of those that it trains together."""
 _NUMBERS = ("trial", "epoch", "loss", "lr", "seen")
 
@@ -96,7 +96,7 @@ def print_result(study: Study, url: str) -> None:
     console.print(f"{study.spec.study.metric} {best.value:.4f}")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in _flat(best.schedule).items():
-        table.add_row(name, short(value))
+        table.add_row(name, format_value(value))
     console.print(table)
     name = f" --study {study.name}" if len(study.storage.get_all_studies()) > 1 else ""
     where = f"--storage {masked(url)}{name}"
@@ -117,8 +117,8 @@ def progress_line(row: EpochMetrics, epochs: int) -> str:
         for name, value in row.metrics.items()
         if name.startswith(("train_", "val_", "test_"))
     } or row.metrics
-    told = "  ".join(f"{name} {short(value)}" for name, value in shown.items())
-    return f"epoch {row.epoch}/{epochs}  lr {row.lr:.4g}  {told}"
+    metrics = "  ".join(f"{name} {format_value(value)}" for name, value in shown.items())
+    return f"epoch {row.epoch}/{epochs}  lr {row.lr:.4g}  {metrics}"
 
 
 def _panel(status: Status, metric: str, left: str) -> RenderableType:
@@ -129,8 +129,8 @@ def _panel(status: Status, metric: str, left: str) -> RenderableType:
     if status.best:
         parts.append(Text(f"best {metric} {_best(status.best)}", style="bold"))
         parts.append(Text(sparkline(status.best.schedule), style="cyan"))
-    if status.recovered:
-        shown = ", ".join(map(str, status.recovered[:10])) + (" …" if status.recovered[10:] else "")
+    if status.unstable:
+        shown = ", ".join(map(str, status.unstable[:10])) + (" …" if status.unstable[10:] else "")
         parts.append(Text(f"unstable but recovered: trials {shown}", style="dim"))
     if status.workers:
         parts.append(Padding(_workers(status), (1, 0, 0, 0)))
@@ -146,19 +146,20 @@ def _workers(status: Status) -> Table:
         ago = max(0.0, time.time() - worker.last_seen)
         seen = f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s"
         about = (f"{worker.host}:{worker.pid}", worker.device)
-        for held in worker.trials[:_IN_HAND]:
-            table.add_row(*about, *_in_hand(held), seen, style=style)
+        for trial in worker.trials[:_SHOWN_TOGETHER]:
+            table.add_row(*about, *_running(trial), seen, style=style)
             about, seen = ("", ""), ""  # once for each worker
         if not worker.trials:
             table.add_row(*about, *"-----", seen, style=style)
-        if (more := len(worker.trials) - _IN_HAND) > 0:
+        if (more := len(worker.trials) - _SHOWN_TOGETHER) > 0:
             table.add_row("", "", f"+ {more}", "more together", style="dim")
     return table
 
 
-def _in_hand(held: InHand) -> tuple[str, ...]:
-    values = (held.trial, held.schedule, f"{held.epoch}/{held.horizon}", held.loss, held.lr)
-    return tuple("-" if value is None else short(value) for value in values)
+def _running(trial: RunningTrial) -> tuple[str, ...]:
+    epoch = f"{trial.epoch}/{trial.horizon}"
+    values = (trial.trial, trial.schedule, epoch, trial.loss, trial.lr)
+    return tuple("-" if value is None else format_value(value) for value in values)
 
 
 def sparkline(schedule: dict[str, Any]) -> str:
@@ -174,7 +175,7 @@ def _counts(status: Status) -> str:
         "pruned": status.pruned,
         "diverged": status.diverged,
         "failed": status.failed,
-        "twins": status.twins,
+        "duplicates": status.duplicates,
     }
     shown = "".join(f" · {count} {name}" for name, count in counts.items() if count)
     epochs = f" · {status.epochs} epochs" if status.epochs else ""
@@ -193,10 +194,3 @@ def _flat(schedule: dict[str, Any]) -> dict[str, Any]:
         **{f"warmup.{name}": value for name, value in (warmup or {}).items()},
         **schedule["params"],
     }
-
-
-def short(value: Any) -> str:
-    """Return a value with four digits."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return ", ".join(map(short, value)) if isinstance(value, list) else str(value)

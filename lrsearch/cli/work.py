@@ -28,10 +28,9 @@ def work(
     It trains trials until the study's budget is used up. SIGINT or SIGTERM hands back what it has
     in hand, for another worker to go on with.
     """
-    from lrsearch.devices import slots
-    from lrsearch.launch import FAILING
-    from lrsearch.storage import Nothing
-    from lrsearch.worker import work
+    from lrsearch import worker
+    from lrsearch.storage import NoTrialReason
+    from lrsearch.tasks import slots
 
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
@@ -39,7 +38,9 @@ def work(
     parent = os.environ.get("LRSEARCH_PARENT")
     slot = slots(device.value, workers=1)[0]
     size = None if pack == "auto" else int(pack)
-    reason = work(storage, study, slot.device, pack=size, parent=int(parent) if parent else None)
+    reason = worker.work(
+        storage, study, slot.device, pack=size, parent=int(parent) if parent else None
+    )
     typer.echo(f"leaving: {reason.value if reason else 'asked to'}")
-    if reason is Nothing.FAILING:
-        raise typer.Exit(FAILING)
+    if reason is NoTrialReason.FAILING:
+        raise typer.Exit(worker.FAILING)

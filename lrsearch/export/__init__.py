@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from lrsearch.export.csv_format import to_csv
-from lrsearch.export.exported import Exported, exported
+from lrsearch.export.exported import Exported
 from lrsearch.export.horizon import lost, rescaled
+from lrsearch.export.integrations import lightning_callback
 from lrsearch.export.json_format import load_schedule, to_json
 from lrsearch.export.keras_format import to_keras
 from lrsearch.export.lightning_format import to_lightning
@@ -24,5 +25,3 @@ FORMATS: dict[str, Callable[[Exported], str]] = {
     "timm": to_timm,
 }
 """By name, what turns an exported schedule into a file's text."""
-
-__all__ = ["FORMATS", "Exported", "exported", "load_schedule", "lost", "rescaled"]

@@ -17,15 +17,15 @@ def to_csv(best: Exported) -> str:
     Raises:
         StudyError: for `plateau`, if its task gave no `val_loss`.
     """
-    if best.schedule.shape.reads_losses and not best.losses:
+    if best.schedule.family.reads_losses and not best.losses:
         raise StudyError(
-            f"trial {best.trial} has no val_loss, which {best.schedule.shape.name} needs for its "
+            f"trial {best.trial} has no val_loss, which {best.schedule.family.name} needs for its "
             "curve; export it as json or python"
         )
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("step", "lr", "momentum"))
-    for step, lr in enumerate(best.schedule.curve(best.total_steps, best.losses).tolist()):
-        momentum = best.schedule.momentum(step, best.total_steps)
+    for step, lr in enumerate(best.clock.curve(best.schedule, best.losses).tolist()):
+        momentum = best.clock.momentum(best.schedule, step)
         writer.writerow((step, lr, "" if momentum is None else momentum))
     return out.getvalue()

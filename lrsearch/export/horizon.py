@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lrsearch.errors import ScheduleError
 from lrsearch.export.exported import Exported
 from lrsearch.schedules import Plateau
 
@@ -15,9 +14,7 @@ def rescaled(best: Exported, total_steps: int) -> Exported:
     Raises:
         ScheduleError: if `total_steps` is below 1.
     """
-    if total_steps < 1:
-        raise ScheduleError(f"a run has at least 1 update, but got {total_steps}")
-    return replace(best, total_steps=total_steps)
+    return replace(best, clock=best.clock.scaled(total_steps))
 
 
 def lost(best: Exported, total_steps: int) -> list[str]:
@@ -29,7 +26,7 @@ def lost(best: Exported, total_steps: int) -> list[str]:
         f"base_lr {schedule.base_lr:g} was found with {best.total_steps} updates and is not "
         f"rescaled; another may be better with {total_steps}"
     ]
-    if isinstance(schedule.shape, Plateau):
+    if isinstance(schedule.family, Plateau):
         found.append(
             "patience and cooldown count evaluations, so their share of the run changes unless "
             "there are as many evaluations as before"

@@ -9,7 +9,7 @@ from lrsearch.errors import StudyError
 from lrsearch.export.exported import Exported
 from lrsearch.schedules import Constant, Factor, MultiStep, Plateau, Schedule, Step
 
-MOST_DROPS = 8
+MAX_LISTED_DROPS = 8
 """A staircase with more drops is written as a formula: a list of them is no shorter."""
 
 GROWTH = '''
@@ -40,7 +40,7 @@ def plateau_of(best: Exported) -> Plateau | None:
     Raises:
         StudyError: if it never drops: the frameworks refuse that.
     """
-    shape = best.schedule.shape
+    shape = best.schedule.family
     if not isinstance(shape, Plateau):
         return None
     if shape.drop_factor == 1:
@@ -65,20 +65,20 @@ def torch_plateau(best: Exported, shape: Plateau) -> dict[str, float]:
 
 def before_plateau(schedule: Schedule) -> Schedule:
     """Return the schedule with a constant rate in its shape's place: the warmup alone."""
-    return replace(schedule, shape=Constant())
+    return replace(schedule, family=Constant())
 
 
 def drops(best: Exported) -> list[tuple[int, float]] | None:
     """Return the updates at which a staircase changes, each with its new rate.
 
-    `None` for what is no staircase, has a warmup, or has more than MOST_DROPS drops.
+    `None` for what is no staircase, has a warmup, or has more than MAX_LISTED_DROPS drops.
     """
     if best.schedule.warmup or not isinstance(
-        best.schedule.shape, Constant | Step | MultiStep | Factor
+        best.schedule.family, Constant | Step | MultiStep | Factor
     ):
         return None
     curve = best.schedule.curve(best.total_steps).tolist()
     found = [
         (step, rate) for step, (last, rate) in enumerate(pairwise(curve), start=1) if rate != last
     ]
-    return found if len(found) <= MOST_DROPS else None
+    return found if len(found) <= MAX_LISTED_DROPS else None

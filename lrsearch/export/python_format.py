@@ -22,5 +22,5 @@ run, so any number of updates does.
 def to_python(best: Exported) -> str:
     """Return a module with the schedule as `Schedule` and torch's scheduler as `ScheduleLR`."""
     argument = "loss  # after an update that was followed by an evaluation"
-    usage = _USAGE.format(argument=argument if best.schedule.shape.reads_losses else "")
+    usage = _USAGE.format(argument=argument if best.schedule.family.reads_losses else "")
     return joined(head(best, usage, TORCH), formula(best.schedule), torch_scheduler())

@@ -12,10 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from lrsearch.export.exported import Exported
-from lrsearch.schedules import Family, Moment, Schedule, Warmup
-from lrsearch.schedules.family import completed
-from lrsearch.schedules.schedule import in_run
-from lrsearch.schedules.warmup import SHAPES
+from lrsearch.schedules import SHAPES, Family, Position, Schedule, Warmup, completed, in_run
 
 STANDARD = [
     "import math",
@@ -25,7 +22,9 @@ STANDARD = [
 ]
 """The imports of a file that holds the formula."""
 TORCH = [
-    *STANDARD[:2],
+    STANDARD[0],
+    "import warnings",
+    STANDARD[1],
     "from typing import Any, NamedTuple",
     "",
     "from torch.optim import Optimizer",
@@ -43,7 +42,7 @@ def head(best: Exported, usage: str, imports: list[str]) -> str:
     study = repr(best.study).replace('"', r"\"")  # no study's name may end the docstring
     return "\n".join(
         (
-            f'"""The learning-rate schedule {best.schedule.shape.name!r}, found by lrsearch.',
+            f'"""The learning-rate schedule {best.schedule.family.name!r}, found by lrsearch.',
             "",
             f"Trial {best.trial} of the study {study}; its value was {best.value:g}.",
             "",
@@ -63,11 +62,11 @@ def head(best: Exported, usage: str, imports: list[str]) -> str:
 
 def formula(schedule: Schedule) -> str:
     """Return the source of the class `Schedule`, with `lr` and `momentum`, and what it needs."""
-    shape, warmup = schedule.shape, schedule.warmup
+    shape, warmup = schedule.family, schedule.warmup
     family = type(shape)
     parts = [
         "ScheduleError = ValueError\n",
-        inspect.getsource(Moment),
+        inspect.getsource(Position),
         inspect.getsource(completed),
         inspect.getsource(in_run),
         _class(family, {name: getattr(shape, name) for name in family.parameters()}, _own(family)),
@@ -79,7 +78,7 @@ def formula(schedule: Schedule) -> str:
             _class(Warmup, vars(warmup), [Warmup.__call__]),
         ]
     constants = {
-        "shape": _Code(f"{family.__name__}()"),
+        "family": _Code(f"{family.__name__}()"),
         "base_lr": _Code("BASE_LR"),
         "warmup": _Code("Warmup()") if warmup else None,
     }
@@ -89,9 +88,9 @@ def formula(schedule: Schedule) -> str:
 
 def torch_scheduler() -> str:
     """Return the source of torch's scheduler `ScheduleLR`."""
-    from lrsearch.schedules.torch import ScheduleLR
+    from lrsearch.schedules import ScheduleLR
 
-    return inspect.getsource(ScheduleLR)
+    return inspect.getsource(ScheduleLR).replace("Rates", "Schedule")
 
 
 def literal(name: str, values: dict[str, Any]) -> str:

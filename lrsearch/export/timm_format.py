@@ -97,7 +97,7 @@ def to_timm(best: Exported) -> str:
 
 def _native(best: Exported) -> tuple[str, str] | None:
     """Return timm's class and its arguments; its warmups start at zero, so none has a warmup."""
-    shape = best.schedule.shape
+    shape = best.schedule.family
     if best.schedule.warmup or not isinstance(shape, Cosine | Linear | Polynomial):
         return None
     lr_min = best.schedule.base_lr * shape.min_factor

@@ -71,7 +71,7 @@ def to_transformers(best: Exported) -> str:
 
 def _native(best: Exported) -> tuple[str, dict[str, float]] | None:
     """Return the library's name of the schedule and its options; its warmups start at zero."""
-    shape = best.schedule.shape
+    shape = best.schedule.family
     if best.schedule.warmup:
         return None
     match shape:

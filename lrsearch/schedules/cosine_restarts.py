@@ -1,21 +1,30 @@
-"""Cosine with warm restarts: cosine decay that starts over, cycle after cycle."""
+"""The family `cosine_restarts`."""
 
 import math
 from dataclasses import dataclass
 
-from lrsearch.domains import Float
-from lrsearch.schedules.family import Family, Moment, completed, parameter
+from lrsearch.schedules.domains import Float
+from lrsearch.schedules.family import Family, Position, completed, parameter
 
 
 @dataclass(frozen=True)
 class CosineRestarts(Family):
     """Cosine with warm restarts: cosine decay that starts over, cycle after cycle.
 
-    Cycle n has length cycle_size · cycle_mult^n and peak peak_decay^n; within it the multiple is
-    min_factor + (peak − min_factor) · (1 + cos πp) / 2 at progress p (never below min_factor).
-    Loshchilov & Hutter 2017. With peak_decay = 1 equals torch's `CosineAnnealingWarmRestarts`
-    where cycle_size · T is whole; torch's T_mult is whole and its peaks do not shrink. The last
-    cycle may be cut off by the end of the run.
+    multiple = min_factor + (peak − min_factor) · (1 + cos πp) / 2
+
+    Here p is the progress in cycle n, whose length is cycle_size · cycle_mult^n and whose peak is
+    peak_decay^n (never below min_factor). The end of the run may cut off the last cycle.
+
+    Source: Loshchilov & Hutter 2017 (SGDR). With peak_decay = 1 equals torch's
+    `CosineAnnealingWarmRestarts` where cycle_size · T is whole; torch's T_mult is whole and its
+    peaks do not shrink.
+
+    Example:
+        >>> from lrsearch.schedules import CosineRestarts, Schedule
+        >>> schedule = Schedule(CosineRestarts(cycle_size=0.5, peak_decay=0.5), base_lr=1.0)
+        >>> schedule.curve(8).round(3).tolist()
+        [1.0, 0.854, 0.5, 0.146, 0.5, 0.427, 0.25, 0.073]
     """
 
     name = "cosine_restarts"
@@ -27,9 +36,9 @@ class CosineRestarts(Family):
     peak_decay: float = parameter(1.0, Float(0.3, 1.0), above=0, at_most=1)
     min_factor: float = parameter(0.0, Float(1e-3, 0.3, log=True), at_least=0, at_most=1)
 
-    def __call__(self, now: Moment) -> float:
-        """Return the cosine of the cycle that x lies in."""
-        cycle, progress = self._place(now.x)
+    def __call__(self, position: Position) -> float:
+        """Return the multiple."""
+        cycle, progress = self._place(position.x)
         peak = max(self.peak_decay**cycle, self.min_factor)
         return self.min_factor + (peak - self.min_factor) * (1 + math.cos(math.pi * progress)) / 2
 

@@ -1,9 +1,9 @@
-"""Factor decay: many small drops down to a floor."""
+"""The family `factor`."""
 
 from dataclasses import dataclass
 
-from lrsearch.domains import Float
-from lrsearch.schedules.family import Family, Moment, completed, parameter
+from lrsearch.schedules.domains import Float
+from lrsearch.schedules.family import Family, Position, completed, parameter
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,12 @@ class Factor(Family):
     """Factor decay: many small drops down to a floor.
 
     multiple = max(floor, drop_factor^⌊x / step_size⌋)
+
+    Example:
+        >>> from lrsearch.schedules import Factor, Schedule
+        >>> schedule = Schedule(Factor(drop_factor=0.5, step_size=0.2, floor=0.2), base_lr=1.0)
+        >>> schedule.curve(5).tolist()
+        [1.0, 0.5, 0.25, 0.2, 0.2]
     """
 
     name = "factor"
@@ -21,6 +27,6 @@ class Factor(Family):
     step_size: float = parameter(0.1, Float(0.02, 0.2, log=True), above=0, at_most=1)
     floor: float = parameter(0.01, Float(1e-3, 0.1, log=True), at_least=0, at_most=1)
 
-    def __call__(self, now: Moment) -> float:
-        """Return max(floor, drop_factor^⌊x / step_size⌋)."""
-        return max(self.floor, self.drop_factor ** completed(now.x, self.step_size))
+    def __call__(self, position: Position) -> float:
+        """Return the multiple."""
+        return max(self.floor, self.drop_factor ** completed(position.x, self.step_size))

@@ -7,11 +7,11 @@ from dataclasses import Field, dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
-from lrsearch.domains import Choice, Domain, Fixed
 from lrsearch.errors import ScheduleError, nearest
+from lrsearch.schedules.domains import Choice, Domain, Fixed
 
 
-class Moment(NamedTuple):
+class Position(NamedTuple):
     """Where a run stands when a learning rate is asked for.
 
     `x` in [0, 1) is the progress after the warmup; `step` in 0 … `total_steps` − 1 is the update;
@@ -101,7 +101,7 @@ families: Mapping[str, type["Family"]] = MappingProxyType(_registry)
 
 
 class Family:
-    """Base of the families: a multiple of `base_lr`, in [0, 1], as a pure function of the moment.
+    """Base of the families: a multiple of `base_lr`, in [0, 1], as a pure function of the position.
 
     A subclass is a frozen dataclass. It declares its fields with `parameter` and writes its
     formula as `__call__`; everything else follows from the registry.
@@ -110,7 +110,7 @@ class Family:
     name: ClassVar[str]
     use_when: ClassVar[str]
     drawback: ClassVar[str]
-    own_rise: ClassVar[bool] = False
+    has_own_warmup: ClassVar[bool] = False
     """Whether the family rises by itself, so that no warmup is laid before it."""
     reads_losses: ClassVar[bool] = False
     """Whether the multiple depends on the validation losses so far."""
@@ -149,11 +149,11 @@ class Family:
     def check(self) -> None:
         """Check what no single field can tell: nothing, unless a family says otherwise."""
 
-    def __call__(self, now: Moment) -> float:
+    def __call__(self, position: Position) -> float:
         """Return the multiple of `base_lr` for one update."""
         raise NotImplementedError
 
-    def momentum(self, now: Moment) -> float | None:
+    def momentum(self, position: Position) -> float | None:
         """Return the momentum for one update; `None` where the family leaves it alone."""
         return None
 

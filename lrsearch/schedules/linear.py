@@ -1,17 +1,23 @@
-"""Linear decay: a straight line from the peak to min_factor."""
+"""The family `linear`."""
 
 from dataclasses import dataclass
 
-from lrsearch.domains import Float
-from lrsearch.schedules.family import Family, Moment, parameter
+from lrsearch.schedules.domains import Float
+from lrsearch.schedules.family import Family, Position, parameter
 
 
 @dataclass(frozen=True)
 class Linear(Family):
     """Linear decay: a straight line from the peak to min_factor.
 
-    multiple = 1 − (1 − min_factor) · x. Equals torch's
-    `LinearLR(start_factor=1, end_factor=min_factor, total_iters=T)`.
+    multiple = 1 − (1 − min_factor) · x
+
+    Equals torch's `LinearLR(start_factor=1, end_factor=min_factor, total_iters=T)`.
+
+    Example:
+        >>> from lrsearch.schedules import Linear, Schedule
+        >>> Schedule(Linear(), base_lr=1.0).curve(4).tolist()
+        [1.0, 0.75, 0.5, 0.25]
     """
 
     name = "linear"
@@ -20,6 +26,6 @@ class Linear(Family):
 
     min_factor: float = parameter(0.0, Float(1e-3, 0.3, log=True), at_least=0, at_most=1)
 
-    def __call__(self, now: Moment) -> float:
-        """Return 1 − (1 − min_factor) · x."""
-        return 1 - (1 - self.min_factor) * now.x
+    def __call__(self, position: Position) -> float:
+        """Return the multiple."""
+        return 1 - (1 - self.min_factor) * position.x

@@ -1,18 +1,26 @@
-"""Multistep decay: the rate drops by the same factor at chosen points of the run."""
+"""The family `multistep`."""
 
 from dataclasses import dataclass
 
-from lrsearch.domains import Float, Increasing
 from lrsearch.errors import ScheduleError
-from lrsearch.schedules.family import Family, Moment, completed, parameter
+from lrsearch.schedules.domains import Float, Increasing
+from lrsearch.schedules.family import Family, Position, completed, parameter
 
 
 @dataclass(frozen=True)
 class MultiStep(Family):
     """Multistep decay: the rate drops by the same factor at chosen points of the run.
 
-    multiple = drop_factor^(number of milestones ≤ x). Equals torch's `MultiStepLR` where every
-    milestone · T is whole; torch accepts milestones out of order, this family refuses them.
+    multiple = drop_factor^(number of milestones ≤ x)
+
+    Equals torch's `MultiStepLR` where every milestone · T is whole; torch accepts milestones out of
+    order, this family refuses them.
+
+    Example:
+        >>> from lrsearch.schedules import MultiStep, Schedule
+        >>> schedule = Schedule(MultiStep(drop_factor=0.5, milestones=(0.5, 0.75)), base_lr=0.4)
+        >>> schedule.curve(4).tolist()
+        [0.4, 0.4, 0.2, 0.1]
     """
 
     name = "multistep"
@@ -33,7 +41,7 @@ class MultiStep(Family):
                 f"but got {list(self.milestones)}; sort them and drop repeats"
             )
 
-    def __call__(self, now: Moment) -> float:
-        """Return drop_factor^(number of milestones ≤ x)."""
-        passed = sum(completed(now.x, milestone) >= 1 for milestone in self.milestones)
+    def __call__(self, position: Position) -> float:
+        """Return the multiple."""
+        passed = sum(completed(position.x, milestone) >= 1 for milestone in self.milestones)
         return self.drop_factor**passed

@@ -1,11 +1,11 @@
-"""One cycle: a rise to the peak, then down far below the start; momentum the other way round."""
+"""The family `one_cycle`."""
 
 import math
 from dataclasses import dataclass
 
-from lrsearch.domains import Choice, Float
 from lrsearch.errors import ScheduleError
-from lrsearch.schedules.family import Family, Moment, parameter
+from lrsearch.schedules.domains import Choice, Float
+from lrsearch.schedules.family import Family, Position, parameter
 
 
 @dataclass(frozen=True)
@@ -14,17 +14,27 @@ class OneCycle(Family):
 
     The multiple goes from 1 / div_factor to 1 over x < pct_start, then to
     1 / (div_factor · final_div_factor) at x = 1, along half a cosine (`cos`) or a line (`linear`);
-    momentum goes from max_momentum to base_momentum and back. Smith & Topin 2018. Equals torch's
+    momentum goes from max_momentum to base_momentum and back. Where pct_start · T is not whole, the
+    peak falls between two updates.
+
+    Source: Smith & Topin 2018. Equals torch's
     `OneCycleLR(total_steps=T + 1, pct_start=(pct_start · T + 1) / (T + 1))`: torch's own phases end
-    one update early, cannot rise in one update, and past the end raise. Where pct_start · T is not
-    whole the peak falls between two updates.
+    one update early, cannot rise in one update, and raise an error past the end.
+
+    Example:
+        >>> from lrsearch.schedules import OneCycle, Schedule
+        >>> schedule = Schedule(OneCycle(pct_start=0.5, div_factor=4, anneal="linear"), base_lr=1.0)
+        >>> schedule.curve(4).round(3).tolist()
+        [0.25, 0.625, 1.0, 0.5]
+        >>> [round(schedule.momentum(step, 4), 3) for step in range(4)]
+        [0.95, 0.9, 0.85, 0.9]
     """
 
     name = "one_cycle"
     use_when = "you have a fixed budget and want the best it can give: high rates, trained fast"
     drawback = "many numbers, and useless if stopped before its end"
 
-    own_rise = True
+    has_own_warmup = True
     pct_start: float = parameter(0.3, Float(0.1, 0.5), above=0, below=1)
     div_factor: float = parameter(25.0, Float(3.0, 100.0, log=True), at_least=1)
     final_div_factor: float = parameter(1e4, Float(10.0, 1e5, log=True), at_least=1)
@@ -40,14 +50,14 @@ class OneCycle(Family):
                 f"{self.base_momentum} > {self.max_momentum}; swap them"
             )
 
-    def __call__(self, now: Moment) -> float:
-        """Return the rise before pct_start and the fall after it."""
+    def __call__(self, position: Position) -> float:
+        """Return the multiple."""
         start = 1 / self.div_factor
-        return self._wave(now.x, start, 1.0, start / self.final_div_factor)
+        return self._wave(position.x, start, 1.0, start / self.final_div_factor)
 
-    def momentum(self, now: Moment) -> float | None:
+    def momentum(self, position: Position) -> float | None:
         """Return max_momentum → base_momentum → max_momentum."""
-        return self._wave(now.x, self.max_momentum, self.base_momentum, self.max_momentum)
+        return self._wave(position.x, self.max_momentum, self.base_momentum, self.max_momentum)
 
     def _wave(self, x: float, start: float, middle: float, end: float) -> float:
         """Return the value at x of a curve through start, middle (at pct_start) and end."""

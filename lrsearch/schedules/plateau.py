@@ -1,10 +1,10 @@
-"""Reduce on plateau: the rate drops when the validation loss stops improving."""
+"""The family `plateau`."""
 
 import math
 from dataclasses import dataclass
 
-from lrsearch.domains import Float, Int
-from lrsearch.schedules.family import Family, Moment, parameter
+from lrsearch.schedules.domains import Float, Int
+from lrsearch.schedules.family import Family, Position, parameter
 
 
 @dataclass(frozen=True)
@@ -12,12 +12,20 @@ class Plateau(Family):
     """Reduce on plateau: the rate drops when the validation loss stops improving.
 
     The rule of torch's `ReduceLROnPlateau(factor=drop_factor, threshold_mode="rel")`, as a pure
-    function of the losses of the evaluations so far: a loss that is not below the best by the share
-    `threshold` (NaN is not) is bad; after more than `patience` bad ones in a row the multiple is
-    cut to drop_factor of itself (at least min_factor), and the next `cooldown` are not counted.
+    function of the losses of the evaluations so far. A loss is bad unless it is below the best by
+    the share `threshold`; NaN is bad. After more than `patience` bad losses in a row the multiple
+    is cut to drop_factor of itself (at least min_factor), and the next `cooldown` losses do not
+    count.
+
     `patience` and `cooldown` count evaluations, of which a run of any length has as many as the
-    full run has epochs. Unlike torch's, an improvement on a negative best is one of that share of
-    its size, and drops smaller than 1e-8 count.
+    full run has epochs. Unlike in torch, the threshold of a negative best is a share of its size,
+    and drops smaller than 1e-8 count.
+
+    Example:
+        >>> from lrsearch.schedules import Plateau, Schedule
+        >>> schedule = Schedule(Plateau(drop_factor=0.5, patience=1), base_lr=0.1)
+        >>> schedule.curve(4, losses=[1.0, 1.2, 1.1, 1.3]).tolist()
+        [0.1, 0.1, 0.1, 0.05]
     """
 
     name = "plateau"
@@ -31,10 +39,10 @@ class Plateau(Family):
     cooldown: int = parameter(0, Int(0, 2), at_least=0)
     min_factor: float = parameter(0.0, Float(1e-3, 0.1, log=True), at_least=0, at_most=1)
 
-    def __call__(self, now: Moment) -> float:
+    def __call__(self, position: Position) -> float:
         """Return the multiple after the losses so far."""
         multiple, best, bad, resting = 1.0, math.inf, 0, 0
-        for loss in now.losses:
+        for loss in position.losses:
             if loss < best - self.threshold * (abs(best) if best < math.inf else 0):
                 best, bad = loss, 0
             else:

@@ -1,4 +1,4 @@
-"""A schedule: a family's shape × `base_lr` × an optional warmup."""
+"""A schedule: a family × `base_lr` × an optional warmup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.errors import ScheduleError, nearest
-from lrsearch.schedules.family import Family, Moment, family_named
+from lrsearch.schedules.family import Family, Position, family_named
 from lrsearch.schedules.warmup import Warmup
 
 if TYPE_CHECKING:
@@ -24,34 +24,46 @@ if TYPE_CHECKING:
 class Schedule:
     """A learning-rate schedule: a frozen value, a pure function of the step.
 
-    Updates are t = 0 … T − 1 of T. A warmup of W = fraction · T updates multiplies by its rise at
-    (t + 1) / W while t < W; after it the family sees x = (t − W) / (T − W). Past the end the last
-    value holds. All durations are fractions of the run, so a schedule fits any T.
+    Updates are t = 0 … T − 1 of T. During a warmup of W = fraction · T updates, update t has the
+    warmup's multiple at (t + 1) / W, so that no update is wasted at a rate of zero; after it the
+    family sees x = (t − W) / (T − W). Past the end the last value holds. All durations are
+    fractions of the run, so a schedule fits any T.
 
     Args:
-        shape: the family with its parameters.
+        family: the family with its parameters.
         base_lr: the upper bound of the learning rate, positive.
         warmup: laid before the family; not for families that bring their own rise.
 
     Raises:
         ScheduleError: if a value breaks its rule.
+
+    Example:
+        >>> from lrsearch.schedules import Linear, Schedule, Warmup
+        >>> schedule = Schedule(Linear(), base_lr=0.1, warmup=Warmup("linear", fraction=0.2))
+        >>> schedule.lr(step=0, total_steps=1000)
+        0.0005
+        >>> schedule.curve(10).round(4).tolist()
+        [0.05, 0.1, 0.1, 0.0875, 0.075, 0.0625, 0.05, 0.0375, 0.025, 0.0125]
     """
 
-    shape: Family
+    family: Family
     base_lr: float
     warmup: Warmup | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.shape, Family):
-            raise ScheduleError(f"a schedule's shape must be a family, but got {self.shape!r}")
+        if not isinstance(self.family, Family):
+            raise ScheduleError(
+                "a schedule's family must be one of `families` with its parameters, "
+                f"but got {self.family!r}"
+            )
         number = isinstance(self.base_lr, int | float) and not isinstance(self.base_lr, bool)
         if not (number and 0 < self.base_lr <= sys.float_info.max):
             raise ScheduleError(f"base_lr must be positive and finite, but got {self.base_lr!r}")
         if not isinstance(self.warmup, Warmup | None):
             raise ScheduleError(f"a schedule's warmup must be a Warmup, but got {self.warmup!r}")
-        if self.warmup and self.shape.own_rise:
+        if self.warmup and self.family.has_own_warmup:
             raise ScheduleError(
-                f"{self.shape.name} brings its own rise and takes no warmup; set it to null"
+                f"{self.family.name} brings its own rise and takes no warmup; set it to null"
             )
 
     def lr(self, step: int, total_steps: int, losses: Sequence[float] = ()) -> float:
@@ -67,12 +79,12 @@ class Schedule:
         if self.warmup and step < rise - 1e-9:
             return self.base_lr * self.warmup((step + 1) / rise)
         x = max(0.0, (step - rise) / (total_steps - rise))
-        return self.base_lr * self.shape(Moment(x, step, total_steps, losses))
+        return self.base_lr * self.family(Position(x, step, total_steps, losses))
 
     def momentum(self, step: int, total_steps: int) -> float | None:
         """Return the momentum of one update; `None` where the schedule leaves it alone."""
         step = in_run(step, total_steps)
-        return self.shape.momentum(Moment(step / total_steps, step, total_steps, ()))
+        return self.family.momentum(Position(step / total_steps, step, total_steps, ()))
 
     def curve(self, total_steps: int, losses: Sequence[float] = ()) -> NDArray[np.float64]:
         """Return the learning rate of every update, float64[total_steps].
@@ -87,13 +99,20 @@ class Schedule:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; `from_dict` gives back an equal schedule."""
+        """Return the JSON form; `from_dict` gives back an equal schedule.
+
+        Example:
+            >>> from lrsearch.schedules import Schedule, Step
+            >>> data = Schedule(Step(drop_factor=0.5, step_size=0.25), base_lr=0.1).to_dict()
+            >>> data["schedule"], data["base_lr"], data["params"]
+            ('step', 0.1, {'drop_factor': 0.5, 'step_size': 0.25})
+        """
         params = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self.shape).items()  # type: ignore[call-overload]
+            for name, value in asdict(self.family).items()  # type: ignore[call-overload]
         }
         return {
-            "schedule": self.shape.name,
+            "schedule": self.family.name,
             "base_lr": self.base_lr,
             "warmup": asdict(self.warmup) if self.warmup else None,
             "params": params,
@@ -105,6 +124,14 @@ class Schedule:
 
         Raises:
             ScheduleError: for an unknown or missing key, a wrong type or a broken rule.
+
+        Example:
+            >>> from lrsearch.schedules import Schedule
+            >>> schedule = Schedule.from_dict({"schedule": "cosine", "base_lr": 0.1})
+            >>> schedule.family
+            Cosine(min_factor=0.0)
+            >>> Schedule.from_dict(schedule.to_dict()) == schedule
+            True
         """
         _check_keys("a schedule", data, {"schedule", "base_lr", "warmup", "params"})
         for key in ("schedule", "base_lr"):
@@ -126,6 +153,19 @@ class Schedule:
 
         Call its `step()` after every update; for `plateau` call `step(loss)` after an update that
         was followed by an evaluation. See `lrsearch.schedules.torch.ScheduleLR`.
+
+        Example:
+            >>> import torch
+            >>> from lrsearch.schedules import Linear, Schedule
+            >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+            >>> scheduler = Schedule(Linear(), base_lr=0.1).torch(optimizer, total_steps=4)
+            >>> rates = []
+            >>> for _ in range(4):
+            ...     rates += scheduler.get_last_lr()
+            ...     optimizer.step()
+            ...     scheduler.step()
+            >>> [round(rate, 3) for rate in rates]
+            [0.1, 0.075, 0.05, 0.025]
         """
         from lrsearch.schedules.torch import ScheduleLR
 
@@ -139,6 +179,18 @@ def in_run(step: int, total_steps: int) -> int:
             f"total_steps must be at least 1 and step at least 0, but got {total_steps=}, {step=}"
         )
     return min(step, total_steps - 1)
+
+
+def format_value(value: Any) -> str:
+    """Return a parameter's value for people to read: floats with four digits.
+
+    Example:
+        >>> format_value((0.5, 1 / 3)), format_value("cos")
+        ('0.5, 0.3333', 'cos')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(map(format_value, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _check_keys(what: str, data: Any, known: set[str]) -> None:

@@ -1,14 +1,25 @@
-"""A schedule as a torch `LRScheduler`. The only module of this room that imports torch."""
+"""A schedule as a torch `LRScheduler`. The only module of this package that imports torch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-if TYPE_CHECKING:
-    from lrsearch.schedules.schedule import Schedule
+
+class Rates(Protocol):
+    """What is followed; a `Schedule` is one."""
+
+    def lr(self, step: int, total_steps: int, losses: Sequence[float] = ...) -> float:
+        """Return the learning rate of one update."""
+        ...
+
+    def momentum(self, step: int, total_steps: int) -> float | None:
+        """Return the momentum of one update; `None` where it is left alone."""
+        ...
 
 
 class ScheduleLR(LRScheduler):
@@ -22,7 +33,7 @@ class ScheduleLR(LRScheduler):
     after or never.
     """
 
-    def __init__(self, optimizer: Optimizer, schedule: Schedule, total_steps: int) -> None:
+    def __init__(self, optimizer: Optimizer, schedule: Rates, total_steps: int) -> None:
         first = float(optimizer.param_groups[0].get("initial_lr", optimizer.param_groups[0]["lr"]))
         self.ratios = [
             float(group.get("initial_lr", group["lr"])) / first if first else 1.0
@@ -54,7 +65,12 @@ class ScheduleLR(LRScheduler):
         self.losses = list(state_dict["losses"])
         self.ratios = list(state_dict["ratios"])
         self.last_epoch = state_dict["step"] - 1
-        self._initial_step()  # goes on to the step as torch does: a tensor rate is set in place
+        with (
+            warnings.catch_warnings()
+        ):  # torch's step sets the rates, and warns: no update was made
+            warnings.simplefilter("ignore", UserWarning)
+            super().step()
+        self._move_momentum()
 
     def _move_momentum(self) -> None:
         momentum = self.schedule.momentum(self.last_epoch, self.total_steps)

@@ -1,4 +1,4 @@
-"""Warmup: written once, laid before any family that does not bring its own rise."""
+"""Warmup: a rise of the rate before the family, for any family that does not rise by itself."""
 
 import math
 from collections.abc import Callable
@@ -34,8 +34,11 @@ SHAPES: dict[str, Callable[[float], float]] = {
 class Warmup:
     """The rise from `start` · peak to the peak over the first `fraction` of the run.
 
-    Update t of W = fraction · T has u = (t + 1) / W, so that no update is wasted at zero; the
-    multiple is start + (1 − start) · shape(u).
+    multiple = start + (1 − start) · shape(u)
+
+    Update t of W = fraction · T has u = (t + 1) / W, so that no update is wasted at a rate of zero.
+    The shape is u (`linear`), (1 − cos πu) / 2 (`cosine`: slow, fast, slow) or
+    (1 − e^(−5u)) / (1 − e^(−5)) (`exponential`: fast, then slowing).
 
     Args:
         shape: "linear", "exponential" or "cosine".
@@ -44,6 +47,13 @@ class Warmup:
 
     Raises:
         ScheduleError: if a value breaks its rule.
+
+    Example:
+        >>> from lrsearch.schedules import Constant, Schedule, Warmup
+        >>> Schedule(Constant(), base_lr=1.0, warmup=Warmup("linear", 0.5)).curve(8).tolist()
+        [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
+        >>> Warmup("cosine", fraction=0.1, start=0.2)(0.5)
+        0.6
     """
 
     shape: str

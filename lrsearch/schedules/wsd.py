@@ -1,10 +1,10 @@
-"""Warmup-stable-decay: the peak for most of the run, then down to zero."""
+"""The family `wsd`."""
 
 import math
 from dataclasses import dataclass
 
-from lrsearch.domains import Choice, Float
-from lrsearch.schedules.family import Family, Moment, parameter
+from lrsearch.schedules.domains import Choice, Float
+from lrsearch.schedules.family import Family, Position, parameter
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,15 @@ class WSD(Family):
     """Warmup-stable-decay: the peak for most of the run, then down to zero.
 
     With u the progress in the last decay_fraction of the run, the multiple is 1 before it and then
-    1 − u (`linear`), (1 + cos πu) / 2 (`cosine`) or 1 − √u (`sqrt`). Hu et al. 2024 (MiniCPM);
-    Hägele et al. 2024 for the 1 − √u cooldown. The warmup is the schedule's own `warmup`.
+    1 − u (`linear`), (1 + cos πu) / 2 (`cosine`) or 1 − √u (`sqrt`). The warmup is the schedule's
+    own `warmup`.
+
+    Source: Hu et al. 2024 (MiniCPM); Hägele et al. 2024 for the 1 − √u cooldown.
+
+    Example:
+        >>> from lrsearch.schedules import Schedule, WSD
+        >>> Schedule(WSD(decay_fraction=0.5), base_lr=1.0).curve(8).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
 
     name = "wsd"
@@ -23,9 +30,9 @@ class WSD(Family):
     decay_fraction: float = parameter(0.2, Float(0.05, 0.6), above=0, at_most=1)
     cooldown: str = parameter("linear", Choice(("linear", "cosine", "sqrt")))
 
-    def __call__(self, now: Moment) -> float:
-        """Return 1, or the cooldown in the last decay_fraction of the run."""
-        u = max(0.0, (now.x - (1 - self.decay_fraction)) / self.decay_fraction)
+    def __call__(self, position: Position) -> float:
+        """Return the multiple."""
+        u = max(0.0, (position.x - (1 - self.decay_fraction)) / self.decay_fraction)
         if self.cooldown == "linear":
             return 1 - u
         if self.cooldown == "cosine":

@@ -1,24 +1,33 @@
 """Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
 
-from lrsearch.storage.claims import FINISHED, Nothing, Worker
 from lrsearch.storage.engine import Storage, open_storage
 from lrsearch.storage.leases import Lease, LeaseLost
-from lrsearch.storage.messages import masked, reason_of, storage_errors
+from lrsearch.storage.messages import DATABASE_ERRORS, masked, reason_of, storage_errors
 from lrsearch.storage.metrics import EpochMetrics, count_epochs, read_metrics, record_metrics
-
-__all__ = [
-    "FINISHED",
-    "EpochMetrics",
-    "Lease",
-    "LeaseLost",
-    "Nothing",
-    "Storage",
-    "Worker",
-    "count_epochs",
-    "masked",
-    "open_storage",
-    "read_metrics",
-    "reason_of",
-    "record_metrics",
-    "storage_errors",
-]
+from lrsearch.storage.optuna_private import (
+    plot_attribute,
+    read_note,
+    show_attributes,
+    storage_of,
+    study_id_of,
+    trial_id_of,
+)
+from lrsearch.storage.queue import FINISHED, NoTrialReason, TrialQueue, count_finished_trials
+from lrsearch.storage.studies import (
+    StudyRow,
+    creating_alone,
+    forget_study,
+    insert_study,
+    read_study,
+    set_stopping,
+    set_target,
+    study_of_trial,
+)
+from lrsearch.storage.workers import (
+    LeaseSpan,
+    WorkerRow,
+    current_time,
+    read_lease_spans,
+    read_workers,
+    release_leases,
+)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial, wraps
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialIntermediateValueModel as _Report
-from optuna.storages._rdb.models import TrialModel
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from platformdirs import user_cache_path
 from sqlalchemy import (
     URL,
     Connection,
-    Table,
     bindparam,
     create_engine,
     delete,
@@ -35,7 +34,8 @@ from sqlalchemy.pool import NullPool
 from lrsearch.errors import StorageError
 from lrsearch.storage import sqlite
 from lrsearch.storage.messages import masked, storage_errors
-from lrsearch.storage.once import ReadOnce
+from lrsearch.storage.optuna_private import FrozenStudy, reports, stored_report, trials
+from lrsearch.storage.read_cache import ReadCache
 from lrsearch.storage.tables import check_tables, create_tables
 
 MAX_IDLE = 60
@@ -45,16 +45,14 @@ _reading: ContextVar[bool] = ContextVar("reading", default=False)
 _writing: ContextVar[Connection | None] = ContextVar("writing", default=None)
 _guard: ContextVar[Callable[[Connection], None] | None] = ContextVar("guard", default=None)
 
-_trials: Table = TrialModel.__table__
-_reports: Table = _Report.__table__
-_STATE = select(_trials.c.state).where(_trials.c.trial_id == bindparam("of_trial"))
-_FORGET_REPORT = delete(_reports).where(
-    _reports.c.trial_id == bindparam("of_trial"), _reports.c.step == bindparam("at_step")
+_STATE = select(trials.c.state).where(trials.c.trial_id == bindparam("of_trial"))
+_FORGET_REPORT = delete(reports).where(
+    reports.c.trial_id == bindparam("of_trial"), reports.c.step == bindparam("at_step")
 )
-_REPORT = insert(_reports)
+_REPORT = insert(reports)
 
 
-class Storage(ReadOnce):
+class Storage(ReadCache):
     """An Optuna storage whose transactions many processes can share; see `open_storage`.
 
     On SQLite every writing transaction takes the write lock when it begins, since Optuna reads
@@ -93,12 +91,8 @@ class Storage(ReadOnce):
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that only reads."""
-        token = _reading.set(True)
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        finally:
-            _reading.reset(token)
+        with _as_reader(), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -139,7 +133,7 @@ class Storage(ReadOnce):
 
         Reports are most of what workers write, and others wait while one writes.
         """
-        value, kind = _Report.intermediate_value_to_stored_repr(intermediate_value)
+        value, kind = stored_report(intermediate_value)
         key = {"of_trial": trial_id, "at_step": step}
         row = {
             "trial_id": trial_id,
@@ -156,22 +150,93 @@ class Storage(ReadOnce):
             connection.execute(_FORGET_REPORT, key)
             connection.execute(_REPORT, row)
 
+    # What follows is Optuna's, declared to be reading: on SQLite such a transaction takes no lock.
 
-def _only_reads(method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        token = _reading.set(True)
-        try:
-            return method(*args, **kwargs)
-        finally:
-            _reading.reset(token)
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """Return the id of a study."""
+        with _as_reader():
+            return super().get_study_id_from_name(study_name)
 
-    return wrapper
+    def get_study_name_from_id(self, study_id: int) -> str:
+        """Return the name of a study."""
+        with _as_reader():
+            return super().get_study_name_from_id(study_id)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """Return which way is better."""
+        with _as_reader():
+            return super().get_study_directions(study_id)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return a study's user attributes."""
+        with _as_reader():
+            return super().get_study_user_attrs(study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return a study's system attributes."""
+        with _as_reader():
+            return super().get_study_system_attrs(study_id)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """Return all studies."""
+        with _as_reader():
+            return super().get_all_studies()
+
+    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
+        """Return a trial's user attributes."""
+        with _as_reader():
+            return super().get_trial_user_attrs(trial_id)
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """Return a trial's system attributes."""
+        with _as_reader():
+            return super().get_trial_system_attrs(trial_id)
+
+    def get_trial_param(self, trial_id: int, param_name: str) -> float:
+        """Return a trial's parameter."""
+        with _as_reader():
+            return super().get_trial_param(trial_id, param_name)
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        """Return the id of a trial."""
+        with _as_reader():
+            return super().get_trial_id_from_study_id_trial_number(study_id, trial_number)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial."""
+        with _as_reader():
+            return super().get_trial(trial_id)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials of a study."""
+        with _as_reader():
+            return super().get_all_trials(study_id, deepcopy, states)
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """Return the best complete trial of a study."""
+        with _as_reader():
+            return super().get_best_trial(study_id)
+
+    def _get_trials(
+        self, *args: Any, **kwargs: Any
+    ) -> list[FrozenTrial]:  # private: Optuna's cache calls it
+        with _as_reader():
+            return super()._get_trials(*args, **kwargs)
+
+    def _get_best_trial_id(self, study_id: int, direction: StudyDirection) -> int:  # likewise
+        with _as_reader():
+            return super()._get_best_trial_id(study_id, direction)
 
 
-for _name in dir(RDBStorage):
-    if _name.startswith(("get_", "_get_trials", "_get_best_trial_id")):
-        setattr(Storage, _name, _only_reads(getattr(ReadOnce, _name)))
+@contextmanager
+def _as_reader() -> Iterator[None]:
+    token = _reading.set(True)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
 
 
 def _limit_idle(connection: Any, _record: Any) -> None:
@@ -202,15 +267,15 @@ def open_storage(url: str, *, create: bool = True) -> Storage:
         create: make the file (SQLite) and the tables if they are not there.
 
     Raises:
-        StorageError: if the URL is none, the storage cannot be opened, or its tables are newer
-            than this lrsearch. Passwords are masked in every message.
+        StorageError: if the URL is not valid, the storage cannot be opened, or its tables are
+            newer than this lrsearch. Passwords are masked in every message.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         hint = f" (did you mean sqlite:///{url}?)" if url.endswith(".db") else ""
         raise StorageError(
-            f"{masked(url)} is no storage URL{hint}; use sqlite:///… on one machine, "
+            f"{masked(url)} is not a valid storage URL{hint}; use sqlite:///… on one machine, "
             "postgresql+psycopg://… across several"
         ) from None
     with storage_errors(parsed):

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from optuna.storages._rdb.models import TrialModel
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, text, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, text, update
 
+from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.tables import leases
 
-_trials: Table = TrialModel.__table__
 HANDED_BACK = 0.0
 """When a lease expires that its holder has given back."""
 
@@ -40,11 +39,11 @@ class Lease:
         Raises:
             LeaseLost: if the trial was handed back, taken over, finished or deleted meanwhile.
         """
-        running = _trials.c.state == TrialState.RUNNING
+        running = trials.c.state == TrialState.RUNNING
         renewed = connection.execute(
             update(leases)
             .where(self.is_open(), leases.c.expires > HANDED_BACK)
-            .where(exists().where(_trials.c.trial_id == self.trial_id, running))
+            .where(exists().where(trials.c.trial_id == self.trial_id, running))
             .values(expires=now(connection) + self.seconds)
         )
         if renewed.rowcount == 0:
@@ -68,9 +67,9 @@ def end_lease(connection: Connection, which: ColumnElement[bool]) -> bool:
 
 
 def release(connection: Connection, worker_id: str) -> None:
-    """Let others take over at once what a worker held that is known to be dead."""
-    held = and_(leases.c.worker_id == worker_id, leases.c.ended.is_(None))
-    connection.execute(update(leases).where(held).values(expires=HANDED_BACK))
+    """Let others take over at once the trials of a worker that is known to be dead."""
+    open_leases = and_(leases.c.worker_id == worker_id, leases.c.ended.is_(None))
+    connection.execute(update(leases).where(open_leases).values(expires=HANDED_BACK))
 
 
 def now(connection: Connection) -> float:

@@ -12,6 +12,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lrsearch.errors import StorageError
 
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
+"""What is raised where a database fails: SQLAlchemy's own errors, and Optuna's around them."""
+
 
 @contextmanager
 def storage_errors(url: str | URL) -> Iterator[None]:
@@ -22,7 +25,7 @@ def storage_errors(url: str | URL) -> Iterator[None]:
         raise StorageError(
             f"storage {masked(url)} needs a driver: pip install 'lrsearch[postgres]' ({error})"
         ) from error
-    except (SQLAlchemyError, StorageInternalError, OSError) as error:
+    except (*DATABASE_ERRORS, OSError) as error:
         reason = reason_of(error)
         raise StorageError(f"storage {masked(url)} cannot be used: {reason}") from error
 

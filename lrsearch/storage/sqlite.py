@@ -1,4 +1,4 @@
-"""SQLite for many processes: connections that take turns, on disks where its locks hold."""
+"""SQLite for many processes: who writes draws a ticket; refused on disks without its locks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection
 
 from lrsearch.errors import StorageError
 from lrsearch.storage.messages import masked
-from lrsearch.storage.turns import Turn
+from lrsearch.storage.ticket_lock import TicketLock
 
 BUSY_TIMEOUT = 300.0
 """Seconds that a writer waits for SQLite's own lock before it gives up."""
@@ -24,40 +24,40 @@ _NETWORK_FILE_SYSTEMS = {
 }
 
 
-class TurnConnection(sqlite3.Connection):
-    """A connection whose writing transactions take turns with those of other processes."""
+class TicketConnection(sqlite3.Connection):
+    """A connection that writes in the order of a ticket lock, which all processes share."""
 
     path: str
-    _turn: Turn | None = None
+    _ticket: TicketLock | None = None
 
-    def take_turn(self) -> None:
-        """Wait for the turn to write, and keep it until the transaction ends."""
+    def wait_to_write(self) -> None:
+        """Draw a ticket and wait for its number; keep it until the transaction ends."""
         if hasattr(os, "pread"):  # not on Windows
             with suppress(OSError):  # a folder that is not ours to write to
-                self._turn = Turn(f"{self.path}.turns")
-                self._turn.wait()
+                self._ticket = TicketLock(f"{self.path}.turns")
+                self._ticket.wait()
 
     def commit(self) -> None:
-        """Commit, and end the turn."""
+        """Commit, and let the next one write."""
         try:
             super().commit()
         finally:
-            self._end_turn()
+            self._end_ticket()
 
     def rollback(self) -> None:
-        """Roll back, and end the turn."""
+        """Roll back, and let the next one write."""
         try:
             super().rollback()
         finally:
-            self._end_turn()
+            self._end_ticket()
 
-    def _end_turn(self) -> None:
-        if self._turn is not None:
-            turn, self._turn = self._turn, None
-            turn.end()
+    def _end_ticket(self) -> None:
+        if self._ticket is not None:
+            ticket, self._ticket = self._ticket, None
+            ticket.end()
 
 
-def connect(path: str) -> TurnConnection:
+def connect(path: str) -> TicketConnection:
     """Connect to a file that is there (mode=rw): one that was deleted must not come back empty."""
     connection = sqlite3.connect(
         f"file:{quote(path)}?mode=rw",
@@ -65,7 +65,7 @@ def connect(path: str) -> TurnConnection:
         timeout=BUSY_TIMEOUT,
         isolation_level=None,  # transactions begin where `begin` says so, nowhere else
         check_same_thread=False,
-        factory=TurnConnection,
+        factory=TicketConnection,
     )
     connection.path = path
     connection.execute("PRAGMA journal_mode=WAL")
@@ -74,12 +74,12 @@ def connect(path: str) -> TurnConnection:
 
 
 def begin(connection: Connection, *, reading: bool) -> None:
-    """Begin a transaction; one that writes waits for its turn and takes the write lock at once."""
+    """Begin a transaction; one that writes waits for its ticket, then takes the write lock."""
     path = connection.engine.url.database
     if not os.path.exists(str(path)):  # noqa: PTH110 (every transaction pays for this)
         raise StorageError(f"the database {path} was deleted or moved; put it back and resume")
     if not reading:
-        cast("TurnConnection", connection.connection.driver_connection).take_turn()
+        cast("TicketConnection", connection.connection.driver_connection).wait_to_write()
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 

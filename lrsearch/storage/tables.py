@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from optuna.storages._rdb.models import StudyModel
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -23,6 +22,7 @@ from sqlalchemy import (
 )
 
 from lrsearch.errors import StorageError
+from lrsearch.storage.optuna_private import studies as optuna_studies
 
 VERSION = 1
 """Version of this schema. A change of a table raises it and adds the step that migrates to it."""
@@ -71,7 +71,7 @@ leases = Table(
     Column("expires", Float, nullable=False),
     Column("ended", Float),
 )
-"""Who held which trial when: one row each time a worker takes a trial. At most one is open."""
+"""Which worker had which trial when: a row for each time that one takes it. At most one is open."""
 
 Index("lrsearch_open_leases", leases.c.study_id, leases.c.ended)
 
@@ -108,10 +108,10 @@ def check_tables(connection: Connection) -> None:
     """
     if not inspect(connection).has_table(versions.name):
         raise StorageError("this storage has no lrsearch study in it; launch one first")
-    found = connection.execute(select(versions.c.version)).scalar_one()
-    if found > VERSION:
+    version = connection.execute(select(versions.c.version)).scalar_one()
+    if version > VERSION:
         raise StorageError(
-            f"this storage has version {found} of lrsearch's tables, and this lrsearch knows "
+            f"this storage has version {version} of lrsearch's tables, and this lrsearch knows "
             f"{VERSION}; upgrade lrsearch"
         )
 
@@ -121,7 +121,7 @@ def forget(connection: Connection, study_id: int) -> None:
 
     SQLite gives the id of a deleted study to the next one.
     """
-    living = select(StudyModel.study_id)
+    living = select(optuna_studies.c.study_id)
     for table in (studies, workers, leases, metrics):
         gone = or_(table.c.study_id == study_id, table.c.study_id.not_in(living))
         connection.execute(delete(table).where(gone))

@@ -1,29 +1,9 @@
-"""A study: made once, opened by its name; all that it needs is stored in it."""
+"""A study: what it is (a file in TOML), made once, opened by its name, read trial by trial."""
 
 from lrsearch.study.create import check_task, create_study
-from lrsearch.study.opening import confirmation_name, open_study
-from lrsearch.study.study import (
-    DATA,
-    HORIZONS,
-    SPEC,
-    UNSTABLE_JUMP,
-    Study,
-    recovered,
-    schedule_of,
-    value_of,
-)
-
-__all__ = [
-    "DATA",
-    "HORIZONS",
-    "SPEC",
-    "UNSTABLE_JUMP",
-    "Study",
-    "check_task",
-    "confirmation_name",
-    "create_study",
-    "open_study",
-    "recovered",
-    "schedule_of",
-    "value_of",
-]
+from lrsearch.study.open import confirmation_name, open_study
+from lrsearch.study.records import Attribute, TrialRecord, as_record, find_duplicate
+from lrsearch.study.sections import ConfirmSection
+from lrsearch.study.spec import StudySpec
+from lrsearch.study.status import Best, RunningTrial, Status, WorkerStatus, read_status
+from lrsearch.study.study import HORIZONS, SPEC, Study

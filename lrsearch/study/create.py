@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import optuna
-from filelock import FileLock
 from optuna.trial import TrialState
-from sqlalchemy import insert, select, text
 
 from lrsearch.errors import SpecError, StudyError, nearest
-from lrsearch.identity import is_degenerate
-from lrsearch.schedules import Schedule
-from lrsearch.spec import StudySpec
-from lrsearch.storage import Storage
-from lrsearch.storage.tables import forget, studies
-from lrsearch.study.opening import open_study
-from lrsearch.study.study import DATA, HORIZONS, SPEC, Study
-from lrsearch.tasks import Task
+from lrsearch.schedules import Schedule, is_degenerate
+from lrsearch.storage import (
+    Storage,
+    StudyRow,
+    creating_alone,
+    forget_study,
+    insert_study,
+    read_study,
+    study_id_of,
+)
+from lrsearch.study.open import open_study
+from lrsearch.study.records import Attribute
+from lrsearch.study.spec import StudySpec
+from lrsearch.study.study import DATA_CHECKSUM, HORIZONS, SPEC, Study
+from lrsearch.tasks import Task, clock_of
 
 
 def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
@@ -38,14 +41,12 @@ def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
     """
     check_task(spec, task)
     name = spec.study.name
-    with _one_at_a_time(storage):
+    with creating_alone(storage):
         study = optuna.create_study(
             storage=storage, study_name=name, direction=spec.study.direction, load_if_exists=True
         )
-        with storage.reading() as connection:
-            query = select(studies).where(studies.c.study_id == study._study_id)
-            complete = connection.execute(query).first() is not None and SPEC in study.user_attrs
-        if not complete:
+        begun = read_study(storage, study_id_of(study)) is not None
+        if not (begun and SPEC in study.user_attrs):
             _fill(storage, study, spec, task)
     created = open_study(storage, name)
     if changed := created.spec.differences(spec):
@@ -56,19 +57,6 @@ def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
     return created
 
 
-@contextmanager
-def _one_at_a_time(storage: Storage) -> Iterator[None]:
-    """Wait for the only right to create a study, which takes more than one transaction."""
-    url = storage.engine.url
-    if url.get_backend_name() == "sqlite":
-        with FileLock(f"{url.database}.lock"):
-            yield
-        return
-    with storage.engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(7236752)"))
-        yield
-
-
 def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) -> None:
     """Store all that belongs to a new study, also where an earlier attempt broke off."""
     given = _given(spec)
@@ -77,41 +65,33 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
         raise StudyError(
             f"study {study.study_name!r} exists and was not made by lrsearch; use another name"
         )
-    total_steps = task.epochs * task.steps_per_epoch
+    total_steps = clock_of(task).total_steps
     space = spec.search_space(getattr(task, "base_lr", None))
     for attrs in given[len(trials) :]:
         # where the space holds it, the sampler learns from it as from any other
-        params = space.params(Schedule.from_dict(attrs["given"]), total_steps) or {}
+        params = space.params(Schedule.from_dict(attrs[Attribute.GIVEN]), total_steps) or {}
         if spec.confirm and spec.confirm.options:
-            params |= spec.confirm.options[attrs["entry"]]
+            params |= spec.confirm.options[attrs[Attribute.ENTRY]]
         study.enqueue_trial(params, user_attrs=attrs)
-    with storage.engine.begin() as connection:
-        forget(connection, study._study_id)
+    study_id = study_id_of(study)
+    forget_study(storage, study_id)
     with warnings.catch_warnings():  # Optuna calls the names of metrics experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.study.metric])
     study.set_user_attr(SPEC, spec.to_dict())
     study.set_user_attr(HORIZONS, spec.horizons(task.epochs, task.steps_per_epoch))
     if checksum := getattr(task, "data_checksum", None):
-        study.set_user_attr(DATA, checksum)
-    with storage.engine.begin() as connection:
-        connection.execute(
-            insert(studies).values(
-                study_id=study._study_id,
-                files=f"study-{study._study_id}-{uuid4().hex[:8]}",
-                target=spec.study.trials,
-                stopping=False,
-                failures=0,
-            )
-        )
+        study.set_user_attr(DATA_CHECKSUM, checksum)
+    files = f"study-{study_id}-{uuid4().hex[:8]}"  # never used again, unlike the id
+    insert_study(storage, study_id, StudyRow(files, spec.study.trials, stopping=False))
 
 
 def _given(spec: StudySpec) -> list[dict[str, Any]]:
     """Return the attributes of the trials that are given: each schedule, or each on every seed."""
     if spec.confirm is None:
-        return [{"given": schedule.to_dict()} for schedule in spec.given_schedules()]
+        return [{Attribute.GIVEN: schedule.to_dict()} for schedule in spec.given_schedules()]
     return [
-        {"given": schedule.to_dict(), "entry": entry, "seed": seed}
+        {Attribute.GIVEN: schedule.to_dict(), Attribute.ENTRY: entry, Attribute.SEED: seed}
         for seed in spec.confirm.seeds
         for entry, schedule in enumerate(spec.given_schedules())
     ]
@@ -129,12 +109,12 @@ def check_task(spec: StudySpec, task: Task) -> None:
             f"study.metric is {spec.study.metric!r}, which {spec.task.run!r} does not give; "
             f"{nearest(spec.study.metric, names)}"
         )
-    total_steps = task.epochs * task.steps_per_epoch
-    spec.search_space(getattr(task, "base_lr", None)).check_run(total_steps)
+    clock = clock_of(task)
+    spec.search_space(getattr(task, "base_lr", None)).check_run(clock.total_steps)
     spec.horizons(task.epochs, task.steps_per_epoch)
     for index, schedule in enumerate(spec.given_schedules(), 1):
-        if is_degenerate(schedule, total_steps):
+        if is_degenerate(schedule, clock):
             raise SpecError(
-                f"[[schedules]] number {index} is all but zero over a run of {total_steps} "
+                f"[[schedules]] number {index} is all but zero over a run of {clock.total_steps} "
                 "updates; change its parameters"
             )

@@ -1,42 +1,43 @@
-"""A study: its trials, its budget, and the attributes that hold what Optuna does not know."""
+"""A study: its spec, its trials, its budget."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import select, update
+from optuna.trial import FrozenTrial
 
 from lrsearch.errors import StudyError
-from lrsearch.schedules import Schedule
-from lrsearch.spec import StudySpec
-from lrsearch.storage import Storage
-from lrsearch.storage.claims import count_begun, lock_study
-from lrsearch.storage.tables import studies
-from lrsearch.study.seeded import SeededByName
+from lrsearch.storage import (
+    EpochMetrics,
+    Storage,
+    StudyRow,
+    read_study,
+    set_stopping,
+    set_target,
+    study_id_of,
+)
+from lrsearch.study.records import TrialRecord, as_record, epochs_by_trial
+from lrsearch.study.spec import StudySpec
 
 SPEC = "lrsearch:spec"
 """The study attribute that holds the spec."""
 HORIZONS = "lrsearch:horizons"
 """The study attribute that holds the epochs of each run of a trial; the last is the full run."""
-DATA = "lrsearch:data"
+DATA_CHECKSUM = "lrsearch:data"
 """The study attribute that holds the checksum of the data, where the task gives one."""
-UNSTABLE_JUMP = 0.5
-"""A loss that rises by this share of the run's first loss between two batches is unstable."""
 
 
 class Study:
-    """A study with its spec.
+    """A study with its spec; `create_study` makes one and `open_study` opens one.
 
-    Of a trial these user attributes are ours: `schedule` (JSON form) and `total_steps` of its full
-    run; `given`, where the schedule was given and not searched; `entry` (its index among those
-    given) and `seed`, where it is confirmed; `twin`, the number of the trial
-    whose result it has, where its curve is the same; `degenerate`, where it would train nothing;
-    `diverged` ({run, epoch, step, lr}); `error`, the message of what it failed by; `stability`
-    ({grad_norm, loss_jump, loss_jump_step}).
+    Args:
+        storage: where it lives.
+        study: Optuna's.
+        spec: what it is.
+        files: the folder for its checkpoints and logs.
     """
 
     def __init__(self, storage: Storage, study: optuna.Study, spec: StudySpec, files: Path) -> None:
@@ -44,7 +45,8 @@ class Study:
         self.optuna = study
         self.spec = spec
         self.files = files
-        """The folder for its checkpoints and logs."""
+        self._ended: dict[int, TrialRecord] = {}
+        """Records of trials that can change no more, by number."""
 
     @property
     def name(self) -> str:
@@ -54,44 +56,7 @@ class Study:
     @property
     def study_id(self) -> int:
         """Optuna's id of the study."""
-        return self.optuna._study_id
-
-    def trial(self, trial_id: int, number: int) -> optuna.Trial:
-        """Return a running trial, its sampler seeded by the study's seed and the trial's number.
-
-        So neither a restart nor a second worker repeats or changes what is sampled.
-        """
-        self.optuna.sampler = SeededByName(self.spec, number)
-        self.optuna.get_trials(deepcopy=False)  # Optuna's cache must know the trial to write to it
-        return optuna.Trial(self.optuna, trial_id)
-
-    def best_trial(self) -> FrozenTrial:
-        """Return the best complete trial.
-
-        Raises:
-            StudyError: if no trial is complete.
-        """
-        try:
-            return self.optuna.best_trial
-        except ValueError:
-            raise StudyError(
-                f"study {self.name!r} has no complete trial yet; let `lrsearch launch` finish one"
-            ) from None
-
-    def complete_trial(self, number: int) -> FrozenTrial:
-        """Return the complete trial of that number.
-
-        Raises:
-            StudyError: if there is none, or it is not complete.
-        """
-        found = [trial for trial in self.optuna.get_trials() if trial.number == number]
-        if not found:
-            raise StudyError(f"study {self.name!r} has no trial {number}")
-        if found[0].state != TrialState.COMPLETE:
-            raise StudyError(
-                f"trial {number} is {found[0].state.name.lower()}, not complete; choose another"
-            )
-        return found[0]
+        return study_id_of(self.optuna)
 
     @cached_property
     def horizons(self) -> tuple[int, ...]:
@@ -99,11 +64,72 @@ class Study:
         return tuple(self.optuna.user_attrs[HORIZONS])
 
     @property
+    def data_checksum(self) -> str | None:
+        """The checksum of the data, where the task gives one."""
+        checksum: str | None = self.optuna.user_attrs.get(DATA_CHECKSUM)
+        return checksum
+
+    def records(self, *, epochs: bool = False) -> list[TrialRecord]:
+        """Return its trials, by their numbers, with or without what each epoch showed."""
+        rows = epochs_by_trial(self.storage, self.study_id) if epochs else {}
+        trials = self.optuna.get_trials(deepcopy=False)
+        return [self._record(trial, rows.get(trial.number, ())) for trial in trials]
+
+    def record(self, number: int) -> TrialRecord:
+        """Return the trial of that number, with its epochs.
+
+        Raises:
+            StudyError: if there is none.
+        """
+        trials = self.optuna.get_trials(deepcopy=False)
+        if not 0 <= number < len(trials):
+            raise StudyError(f"study {self.name!r} has no trial {number}")
+        rows = epochs_by_trial(self.storage, self.study_id, [number])
+        return self._record(trials[number], rows.get(number, ()))
+
+    def best(self) -> TrialRecord:
+        """Return the best complete trial, with its epochs.
+
+        Raises:
+            StudyError: if no trial is complete.
+        """
+        try:
+            return self.record(self.optuna.best_trial.number)
+        except ValueError:
+            raise StudyError(
+                f"study {self.name!r} has no complete trial yet; let `lrsearch launch` finish one"
+            ) from None
+
+    def complete(self, number: int) -> TrialRecord:
+        """Return the complete trial of that number, with its epochs.
+
+        Raises:
+            StudyError: if there is none, or it is not complete.
+        """
+        record = self.record(number)
+        if not record.complete:
+            state = record.state.name.lower()
+            raise StudyError(f"trial {number} is {state}, not complete; choose another")
+        return record
+
+    def trial(self, trial_id: int, number: int) -> optuna.Trial:
+        """Return a running trial of Optuna's, its sampler seeded by the study and its number.
+
+        So neither a restart nor a second worker repeats or changes what is sampled.
+        """
+        self.optuna.sampler = self.spec.build_sampler(number)
+        self.optuna.get_trials(deepcopy=False)  # Optuna's cache must know the trial to write to it
+        return optuna.Trial(self.optuna, trial_id)
+
+    @property
     def target(self) -> int:
         """The budget: how many trials are to finish."""
-        with self.storage.reading() as connection:
-            query = select(studies.c.target).where(studies.c.study_id == self.study_id)
-            return int(connection.execute(query).scalar_one())
+        return self._row.target
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its workers are to leave."""
+        return self._row.stopping
 
     def set_target(self, target: int) -> None:
         """Set the budget.
@@ -111,48 +137,22 @@ class Study:
         Raises:
             StudyError: if more trials than that have finished or are being trained.
         """
-        with self.storage.engine.begin() as connection:
-            lock_study(connection, self.study_id)
-            begun = count_begun(connection, self.study_id)
-            if target < begun:
-                raise StudyError(
-                    f"--trials sets the total and must be at least the {begun} trials that have "
-                    f"finished or begun, but got {target}"
-                )
-            self._update(connection, target=target)
+        set_target(self.storage, self.study_id, target)
 
     def set_stopping(self, stopping: bool) -> None:
-        """Tell the study's workers to leave, or let them work (again)."""
-        with self.storage.engine.begin() as connection:
-            self._update(connection, stopping=stopping, failures=0)
+        """Tell its workers to leave, or let them work (again)."""
+        set_stopping(self.storage, self.study_id, stopping)
 
     @property
-    def stopping(self) -> bool:
-        """Whether the workers are to leave."""
-        with self.storage.reading() as connection:
-            query = select(studies.c.stopping).where(studies.c.study_id == self.study_id)
-            return bool(connection.execute(query).scalar_one())
+    def _row(self) -> StudyRow:
+        row = read_study(self.storage, self.study_id)
+        if row is None:
+            raise StudyError(f"study {self.name!r} was deleted")
+        return row
 
-    def _update(self, connection: Any, **values: Any) -> None:
-        connection.execute(
-            update(studies).where(studies.c.study_id == self.study_id).values(**values)
-        )
-
-
-def schedule_of(trial: FrozenTrial) -> Schedule:
-    """Return the schedule that a trial trained."""
-    return Schedule.from_dict(trial.user_attrs["schedule"])
-
-
-def value_of(trial: FrozenTrial) -> float | None:
-    """Return a trial's value; of one that is not complete the last it reported, if any."""
-    if trial.state == TrialState.COMPLETE:
-        return float(trial.values[0])
-    reported = trial.intermediate_values
-    return reported[max(reported)] if reported else None
-
-
-def recovered(trial: FrozenTrial) -> bool:
-    """Return whether a trial was unstable but did not diverge; evaluations each epoch miss that."""
-    jump = trial.user_attrs.get("stability", {}).get("loss_jump", 0.0)
-    return jump > UNSTABLE_JUMP and "diverged" not in trial.user_attrs
+    def _record(self, trial: FrozenTrial, epochs: Sequence[EpochMetrics] = ()) -> TrialRecord:
+        if epochs or not trial.state.is_finished():
+            return as_record(trial, self.spec, self.horizons, epochs)
+        if trial.number not in self._ended:
+            self._ended[trial.number] = as_record(trial, self.spec, self.horizons)
+        return self._ended[trial.number]

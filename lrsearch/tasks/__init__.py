@@ -1,20 +1,26 @@
 """What is trained: the `Task` protocol, our training loop, FashionMNIST. torch loads on demand."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.tasks.task import Progress, Task, load_task
+from lrsearch.tasks.devices import Slot, out_of_memory, prepare_torch, slots
+from lrsearch.tasks.task import Progress, Task, clock_of, load_attribute, load_task
 
 if TYPE_CHECKING:
-    from lrsearch.tasks.supervised import Supervised
-    from lrsearch.tasks.training import Data
+    from lrsearch.tasks.supervised import Supervised, require_supervised
+    from lrsearch.tasks.training import Data, Training
 
-__all__ = ["Data", "Progress", "Supervised", "Task", "load_task"]
+
+_NEED_TORCH = {
+    "Data": "training",
+    "Supervised": "supervised",
+    "Training": "training",
+    "require_supervised": "supervised",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the names that need torch when they are asked for."""
-    if name in ("Data", "Supervised"):
-        from lrsearch.tasks import supervised
-
-        return getattr(supervised, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"lrsearch.tasks.{_NEED_TORCH[name]}"), name)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock
 from platformdirs import user_cache_path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
 from lrsearch.errors import DataError, TaskError, nearest
+from lrsearch.schedules import LrEvery
 from lrsearch.tasks.precision import Precision
 from lrsearch.tasks.supervised import Supervised
 from lrsearch.tasks.task import load_attribute
@@ -50,7 +51,7 @@ def task(
     optimizer: str | Mapping[str, Any] = "momentum",
     batch_size: int = 256,
     epochs: int = 10,
-    lr_every: Literal["update", "epoch"] = "update",
+    lr_every: LrEvery = "update",
     data_dir: str | None = None,
     subset: int | None = None,
     clip_norm: float | None = None,
@@ -122,8 +123,8 @@ def load(root: Path, subset: int | None = None) -> Data:
         if subset > split:
             raise TaskError(f"task.subset must be at most {split} images, but got {subset}")
         train, validation = slice(0, subset), slice(split, split + subset // 5)
-    kept = (images[validation], labels[validation])
-    return Data((images[train], labels[train]), kept, partial(_test, root))
+    held_out = (images[validation], labels[validation])
+    return Data((images[train], labels[train]), held_out, partial(_test, root))
 
 
 def _test(root: Path) -> tuple[Tensor, Tensor]:

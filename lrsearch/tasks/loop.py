@@ -13,7 +13,7 @@ from lrsearch.tasks.precision import Precision, forward, products
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [B, …], targets [B, …]) → scalar, the mean over the batch."""
-EVALUATED = 1000
+EVAL_BATCH_SIZE = 1000
 """Examples in a batch of an evaluation."""
 
 
@@ -81,7 +81,7 @@ def evaluate(
     inputs: Tensor,
     targets: Tensor,
     *,
-    batch_size: int = EVALUATED,
+    batch_size: int = EVAL_BATCH_SIZE,
     precision: Precision = "fp32",
 ) -> dict[str, float]:
     """Return each metric's mean over all examples; the network is left in training mode."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from lrsearch.domains import Float
 from lrsearch.errors import TaskError, nearest
+from lrsearch.schedules import Float
 
 
 class OptimizerKind(NamedTuple):

@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsearch.domains import Float
 from lrsearch.errors import TaskError, nearest
-from lrsearch.schedules import Schedule
+from lrsearch.schedules import Float, LrEvery, Schedule
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
 from lrsearch.tasks.precision import PRECISIONS, Precision
-from lrsearch.tasks.task import Progress
+from lrsearch.tasks.task import Progress, Task, clock_of
 from lrsearch.tasks.training import Data, Training, run_state
 
 
@@ -60,7 +59,7 @@ class Supervised:
     optimizer: str | Mapping[str, Any] | Callable[[nn.Module], Optimizer] = "momentum"
     batch_size: int = 256
     epochs: int = 10
-    lr_every: Literal["update", "epoch"] = "update"
+    lr_every: LrEvery = "update"
     clip_norm: float | None = None
     precision: Precision = "fp32"
 
@@ -114,9 +113,8 @@ class Supervised:
     ) -> Iterator[Progress]:
         """Train the whole schedule in `epochs` epochs; see `lrsearch.tasks.Task.run`."""
         training = self.start(seed=seed, device=device, lr=schedule.base_lr)
-        total_steps = epochs * self.steps_per_epoch
-        parts = total_steps if self.lr_every == "update" else self.epochs
-        scheduler = schedule.torch(training.optimizer, parts)
+        clock = clock_of(self, epochs)
+        scheduler = schedule.torch(training.optimizer, clock.length)
         history = History()
         first = 0
         if state is not None:
@@ -132,14 +130,10 @@ class Supervised:
             for step, update in enumerate(training.epoch(epoch), start + 1):
                 seen.append(update)
                 validation = {}
-                # a run of any length has as many evaluations and parts as the full run has epochs
-                passed = step * self.epochs // total_steps - (step - 1) * self.epochs // total_steps
-                if passed and schedule.shape.reads_losses:
+                if clock.ends_part(step) and schedule.family.reads_losses:
                     validation = training.validate(self.named_metrics("val"))
-                if self.lr_every == "update" or passed:
-                    scheduler.step(validation.get("val_loss"))
-                for _ in range(0 if self.lr_every == "update" else passed - 1):
-                    scheduler.step()
+                for move in range(clock.time(step) - clock.time(step - 1)):
+                    scheduler.step(None if move else validation.get("val_loss"))
 
             _, losses, norms = zip(*seen, strict=True)
             metrics, bad = history.sum_up(torch.stack(losses), torch.stack(norms), start)
@@ -204,3 +198,17 @@ class Supervised:
         """Return the loss and the metrics by their names on the data `of`: "val" or "test"."""
         named = {f"{of}_{name}": metric for name, metric in self.metrics.items()}
         return {f"{of}_loss": self.loss, **named}
+
+
+def require_supervised(task: Task) -> Supervised:
+    """Return the task if it can be looked into.
+
+    Raises:
+        TaskError: if it is not a `Supervised` one.
+    """
+    if not isinstance(task, Supervised):
+        raise TaskError(
+            f"this needs a task of lrsearch.tasks.Supervised, which it can train update by update; "
+            f"a {type(task).__name__} only says how an epoch ended"
+        )
+    return task

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lrsearch.errors import TaskError, nearest
-from lrsearch.schedules import Schedule
+from lrsearch.schedules import Clock, LrEvery, Schedule
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Progress:
         """Whether a metric is not finite."""
         return not all(math.isfinite(value) for value in self.metrics.values())
 
-    def place(self, schedule: Schedule, epochs: int, steps_per_epoch: int) -> tuple[int, float]:
+    def place(self, schedule: Schedule, task: Task, epochs: int) -> tuple[int, float]:
         """Return `step` and `lr` in a run of `epochs`; where they were left out, what they mean."""
-        step = self.epoch * steps_per_epoch if self.step is None else self.step
+        step = self.epoch * task.steps_per_epoch if self.step is None else self.step
         last = step if self.diverged else max(0, step - 1)
-        lr = schedule.lr(last, epochs * steps_per_epoch) if self.lr is None else self.lr
+        lr = clock_of(task, epochs).lr(schedule, last) if self.lr is None else self.lr
         return step, lr
 
 
@@ -60,14 +60,19 @@ class Task(Protocol):
     """What a study trains.
 
     A task may also have `metric_names` (then a study's metric is checked before any training),
-    `base_lr`, the domain that is searched where a study names none, and `data_checksum`, a text
-    that is kept with the study.
+    `base_lr`, the domain that is searched where a study names none, `lr_every` ("epoch" if the rate
+    changes only once an epoch), and `data_checksum`, a text that is kept with the study.
     """
 
-    epochs: int
-    """The length of the full run."""
-    steps_per_epoch: int
-    """Updates in an epoch."""
+    @property
+    def epochs(self) -> int:
+        """The length of the full run."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch."""
+        ...
 
     def run(
         self,
@@ -90,6 +95,12 @@ class Task(Protocol):
         ...
 
 
+def clock_of(task: Task, epochs: int | None = None) -> Clock:
+    """Return the clock of a task's run of so many epochs; of its full run if left out."""
+    every: LrEvery = getattr(task, "lr_every", "update")
+    return Clock((epochs or task.epochs) * task.steps_per_epoch, task.epochs, every)
+
+
 def load_attribute(path: str) -> Any:
     """Import what `module:attribute` names, the working directory included.
 
@@ -100,7 +111,7 @@ def load_attribute(path: str) -> Any:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module_name)
+        loaded: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise TaskError(
             f"cannot import {module_name!r} for {path!r}: {error}; "
@@ -108,10 +119,10 @@ def load_attribute(path: str) -> Any:
         ) from error
     try:
         for name in attribute.split("."):
-            found = getattr(found, name)
+            loaded = getattr(loaded, name)
     except AttributeError:
         raise TaskError(f"{path!r}: module {module_name!r} has no {attribute!r}") from None
-    return found
+    return loaded
 
 
 def load_task(path: str, options: Mapping[str, Any]) -> Task:
@@ -123,20 +134,20 @@ def load_task(path: str, options: Mapping[str, Any]) -> Task:
     Raises:
         TaskError: if it cannot be imported, is no task or does not take an option.
     """
-    found = load_attribute(path)
+    named = load_attribute(path)
     known: set[str] | None
-    if isinstance(found, Task) and not isinstance(found, type):
-        make = partial(dataclasses.replace, found) if dataclasses.is_dataclass(found) else None
-        known = {f.name for f in dataclasses.fields(found) if f.init} if make else set()
-    elif callable(found):
-        make, known = found, _arguments(found)
+    if isinstance(named, Task) and not isinstance(named, type):
+        make = partial(dataclasses.replace, named) if dataclasses.is_dataclass(named) else None
+        known = {f.name for f in dataclasses.fields(named) if f.init} if make else set()
+    elif callable(named):
+        make, known = named, _arguments(named)
     else:
-        raise TaskError(f"{path!r} is no task and makes none: it is a {type(found).__name__}")
+        raise TaskError(f"{path!r} is no task and makes none: it is a {type(named).__name__}")
     for key in options:
         if known is not None and key not in known:
             raise TaskError(f"task.{key} is no option of {path!r}; {nearest(key, known)}")
     try:
-        task = make(**options) if make else found
+        task = make(**options) if make else named
     except (TypeError, ValueError) as error:
         raise TaskError(f"{path!r} refuses the options {dict(options)}: {error}") from error
     if not isinstance(task, Task):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.errors import DataError
-from lrsearch.schedules.torch import ScheduleLR
+from lrsearch.schedules import ScheduleLR
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, as_input, evaluate, updates
 from lrsearch.tasks.precision import Precision

@@ -1,9 +1,7 @@
-"""A worker: what trains the trials of a study, on one device."""
+"""A worker: what trains the trials of a study, on one device; and the launcher that starts them."""
 
-from lrsearch.worker.heartbeat import Heartbeat
-from lrsearch.worker.leased import LeasedTrials
-from lrsearch.worker.loop import POLL, work
-from lrsearch.worker.pack_size import pack_size
-from lrsearch.worker.packed import PackedTrials
-
-__all__ = ["POLL", "Heartbeat", "LeasedTrials", "PackedTrials", "pack_size", "work"]
+from lrsearch.worker.grouping import Grouping, choose_grouping
+from lrsearch.worker.launcher import FAILING, run_workers
+from lrsearch.worker.trainer import Trainer
+from lrsearch.worker.trial import Outcome, Run, StudyTasks, TrialInTraining
+from lrsearch.worker.worker import POLL, work

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lrsearch.storage import Lease, Worker, reason_of
+from lrsearch.storage import Lease, TrialQueue, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +20,20 @@ class Heartbeat(threading.Thread):
     Either is answered by a SIGTERM to this process, so that there is one way to leave.
 
     Args:
-        worker: whose lease is renewed, three times per lease and at least every 5 s.
+        queue: the worker's, whose leases are renewed, three times per lease and at least every 5 s.
         parent: the process that the worker must not outlive, if any.
     """
 
-    def __init__(self, worker: Worker, parent: int | None) -> None:
+    def __init__(self, queue: TrialQueue, parent: int | None) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self.worker = worker
+        self.queue = queue
         self.parent = parent
         self._holding: Sequence[Lease] = ()
         self._done = threading.Event()
 
     def run(self) -> None:
         """Beat until `stop`."""
-        pause = min(5.0, self.worker.seconds / 3)
+        pause = min(5.0, self.queue.seconds / 3)
         while not self._done.wait(pause):
             if self._must_leave():
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -57,7 +57,7 @@ class Heartbeat(threading.Thread):
         if self.parent is not None and os.getppid() != self.parent:
             return True
         try:
-            return self.worker.seen(self._holding)
+            return self.queue.seen(self._holding)
         except Exception as error:  # the database may be back at the next beat
             log.warning("cannot renew the lease: %s", reason_of(error))
         return False

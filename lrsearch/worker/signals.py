@@ -20,7 +20,7 @@ class Interrupted(BaseException):
 class Signals:
     """SIGINT and SIGTERM: the first lets go of training at once, a second SIGINT ends the process.
 
-    Elsewhere (in the storage, in a checkpoint) it waits for the next `advance`, `sleep` or `check`.
+    Elsewhere (in the storage, in a checkpoint) it waits for the next epoch, `sleep` or `check`.
     """
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def advance(self, run: Iterator[_T]) -> _T | None:
-        """Take the next progress of a run, or the next round of a pack; a signal interrupts it."""
+    def next_progress(self, run: Iterator[_T]) -> _T | None:
+        """Take the next epoch of a group of runs; a signal interrupts it."""
         with self._interruptibly():
             return next(run, None)
 

@@ -15,18 +15,17 @@ import tempfile
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from lrsearch.confirm import read_confirmation
-from lrsearch.devices import prepare_torch
+from lrsearch.evaluation import read_confirmation
 from lrsearch.schedules import Cosine, Schedule
-from lrsearch.spec import StudySpec
 from lrsearch.storage import open_storage
-from lrsearch.study import Study, create_study, schedule_of
-from lrsearch.tasks import Progress, load_task
+from lrsearch.study import Study, StudySpec, create_study
+from lrsearch.tasks import Progress, load_task, prepare_torch
 from lrsearch.tasks.fashion_mnist import task
-from lrsearch.tasks.pack import Pack
+from lrsearch.tasks.packs import Pack
 from lrsearch.worker import work
 
 QUICK = Path(__file__).parents[2] / "studies" / "quick.toml"
@@ -34,9 +33,25 @@ EPOCHS, SUBSET, SCHEDULES = 5, 15_000, 32
 FRESH = [11, 12, 13, 14, 15]
 
 
-def final(asked: tuple[int, str, bool]) -> list[float]:
+class FinalConfig(NamedTuple):
+    """What trains some schedules: from which seed, where, and whether in one pack."""
+
+    seed: int
+    device: str
+    together: bool
+
+
+class SearchConfig(NamedTuple):
+    """What is searched twice: from which seed, where, and so many in a pack."""
+
+    seed: int
+    device: str
+    pack: int
+
+
+def final(config: FinalConfig) -> list[float]:
     """Return what each schedule comes to on a seed, in one pack or alone; NaN if it diverges."""
-    seed, device, together = asked
+    seed, device, together = config
     prepare_torch(device)
     made = task(epochs=EPOCHS, subset=SUBSET)
     schedules = [Schedule(Cosine(), 1e-3 * 100 ** (k / (SCHEDULES - 1))) for k in range(SCHEDULES)]
@@ -49,11 +64,11 @@ def final(asked: tuple[int, str, bool]) -> list[float]:
             for number, schedule in enumerate(schedules)
             for progress in made.run(schedule, epochs=EPOCHS, seed=seed, device=device)
         )
-    found = [np.nan] * SCHEDULES
-    for told in rounds:
-        for number, progress in told.items():
-            found[number] = progress.metrics.get("val_accuracy", np.nan)
-    return found
+    accuracies = [np.nan] * SCHEDULES
+    for epoch in rounds:
+        for number, progress in epoch.items():
+            accuracies[number] = progress.metrics.get("val_accuracy", np.nan)
+    return accuracies
 
 
 def show(alone: list[float], packed: list[float], second: list[float]) -> None:
@@ -67,29 +82,30 @@ def show(alone: list[float], packed: list[float], second: list[float]) -> None:
         print(f"| {name} | {middle:.2f} | {most:.2f} | {apart.mean():.2f} |")
 
 
-def search(asked: tuple[int, str, int]) -> str:
-    """Search twice from a seed, in packs and one at a time; return what the winners have to say."""
-    seed, device, pack = asked
+def search(config: SearchConfig) -> str:
+    """Search twice from a seed, in packs and one at a time; return how the winners compare."""
+    seed, device, pack = config
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/study.db"
         data = StudySpec.from_toml(QUICK).to_dict()
-        found: dict[int, tuple[float, Schedule]] = {}
+        best: dict[int, tuple[float, Schedule]] = {}
         for size in (1, pack):
             named = data["study"] | {"name": f"packs of {size}", "seed": seed}
-            trial = _work(url, data | {"study": named}, device, size).best_trial()
+            trial = _work(url, data | {"study": named}, device, size).best()
             assert trial.value is not None
-            found[size] = trial.value, schedule_of(trial)
-        told = "; ".join(
-            f"in packs of {size}: {schedule.shape.name} {schedule.base_lr:.3g}, {value:.4f}"
-            for size, (value, schedule) in found.items()
+            assert trial.schedule is not None
+            best[size] = trial.value, trial.schedule
+        winners = "; ".join(
+            f"in packs of {size}: {schedule.family.name} {schedule.base_lr:.3g}, {value:.4f}"
+            for size, (value, schedule) in best.items()
         )
-        winners = [schedule.to_dict() for _, schedule in found.values()]
-        if winners[0] == winners[1]:
-            return f"seed {seed}: {told}: the same"
+        schedules = [schedule.to_dict() for _, schedule in best.values()]
+        if schedules[0] == schedules[1]:
+            return f"seed {seed}: {winners}: the same"
         confirm = data | {
             "study": data["study"] | {"name": "both", "trials": 2 * len(FRESH)},
             "pruning": {"kind": "none"},
-            "schedules": winners,
+            "schedules": schedules,
             "confirm": {"seeds": FRESH},
         }
         compared = read_confirmation(_work(url, confirm, device, pack)).comparison
@@ -98,7 +114,7 @@ def search(asked: tuple[int, str, int]) -> str:
         behind = compared.difference[other]
         half = compared.difference_high[other] - behind
         apart = "cannot be told apart" if compared.indistinguishable[other] else "differ"
-        return f"seed {seed}: {told}: {apart} ({100 * behind:.2f} ± {100 * half:.2f} pp)"
+        return f"seed {seed}: {winners}: {apart} ({100 * behind:.2f} ± {100 * half:.2f} pp)"
 
 
 def _work(url: str, data: dict[str, object], device: str, pack: int) -> Study:
@@ -115,13 +131,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="searches")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    asked = [(seed, options.device, options.pack) for seed in range(options.repeats)]
+    device = options.device
+    searches = [SearchConfig(seed, device, options.pack) for seed in range(options.repeats)]
     with get_context("spawn").Pool(options.processes) as pool:
-        runs = [(0, options.device, False), (0, options.device, True), (1, options.device, False)]
-        show(*pool.map(final, runs, chunksize=1))
+        runs = [FinalConfig(0, device, together) for together in (False, True)]
+        show(*pool.map(final, [*runs, FinalConfig(1, device, False)], chunksize=1))
         print()
-        for told in pool.imap(search, asked):
-            print(told, flush=True)
+        for line in pool.imap(search, searches):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import argparse
 
 import numpy as np
 
-from lrsearch.confirm import last_confirmation, read_confirmation
-from lrsearch.statistics import compare
+from lrsearch.evaluation import compare, last_confirmation, read_confirmation
 from lrsearch.storage import open_storage
 from lrsearch.study import open_study
 
@@ -32,16 +31,17 @@ def main() -> None:
     assert confirmed.seeds == classics.seeds
     entries = [confirmed.winner, *classics.compared]
     values = np.array([[entry.values[seed] for seed in classics.seeds] for entry in entries])
-    found = compare(values, maximize=classics.maximize)
+    comparison = compare(values, maximize=classics.maximize)
     print(f"| schedule | {classics.metric} ± 95 % | sd | behind the best, pp ± 95 % |")
     print("|---|---|---|---|")
-    for index in np.argsort(found.difference):
+    for index in np.argsort(comparison.difference):
         name = entries[index].name + (" (the search's winner)" if index == 0 else "")
-        alone = found.high[index] - found.mean[index]
-        behind = 100 * (found.difference_high[index] - found.difference[index])
+        alone = comparison.high[index] - comparison.mean[index]
+        behind = 100 * (comparison.difference_high[index] - comparison.difference[index])
         print(
-            f"| {name} | {found.mean[index]:.4f} ± {alone:.4f} | {found.deviation[index]:.4f} | "
-            f"{100 * found.difference[index]:.2f} ± {behind:.2f} |"
+            f"| {name} | {comparison.mean[index]:.4f} ± {alone:.4f} | "
+            f"{comparison.deviation[index]:.4f} | "
+            f"{100 * comparison.difference[index]:.2f} ± {behind:.2f} |"
         )
     for entry in classics.entries:
         if entry.diverged:

@@ -1,6 +1,6 @@
 """How long an epoch takes in our loop and in the usual one, side by side.
 
-    python tests/benchmarks/epoch.py --repeats 10
+    python -m tests.benchmarks.epoch --repeats 10
 
 Both train LeNet on FashionMNIST for one epoch (momentum SGD, cosine schedule over its updates) and
 evaluate it on the validation images: the same network, split, batch size and number of updates, in
@@ -81,7 +81,7 @@ def usual_loop(batch_size: int) -> Callable[[int], float]:
     return epoch
 
 
-class Turn(NamedTuple):
+class Timing(NamedTuple):
     """What one epoch cost, and how well it learned."""
 
     wall: float
@@ -89,11 +89,11 @@ class Turn(NamedTuple):
     accuracy: float
 
 
-def turn(epoch: Callable[[int], float], seed: int) -> Turn:
+def timed(epoch: Callable[[int], float], seed: int) -> Timing:
     """Take the time of one epoch."""
     wall, cpu = time.perf_counter(), time.process_time()
     accuracy = epoch(seed)
-    return Turn(time.perf_counter() - wall, time.process_time() - cpu, accuracy)
+    return Timing(time.perf_counter() - wall, time.process_time() - cpu, accuracy)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -119,13 +119,13 @@ def main() -> None:
         loops = usual_loop(batch_size), our_loop(batch_size)
         for loop in loops:  # the first epoch of a process pays for what torch sets up
             loop(0)
-        usual: list[Turn] = []
-        ours: list[Turn] = []
+        usual: list[Timing] = []
+        ours: list[Timing] = []
         for seed in range(1, options.repeats + 1):
             # Who begins changes, lest one always follow the other's caches.
-            turns = [(loops[0], usual), (loops[1], ours)][:: 1 if seed % 2 else -1]
-            for loop, results in turns:
-                results.append(turn(loop, seed))
+            order = [(loops[0], usual), (loops[1], ours)][:: 1 if seed % 2 else -1]
+            for loop, results in order:
+                results.append(timed(loop, seed))
         for name, measure in (("seconds", 0), ("CPU seconds", 1)):
             theirs, our = [t[measure] for t in usual], [t[measure] for t in ours]
             ratios = [a / b for a, b in zip(theirs, our, strict=True)]

@@ -1,7 +1,7 @@
 """Does the finder's domain hold the best rate? How far do the rules stray on a known curve?
 
-    python tests/benchmarks/finder.py sweep [--optimizers momentum adam] [--epochs 2] [--seeds 3]
-    python tests/benchmarks/finder.py synthetic [--draws 200] [--noise 0.1]
+    python -m tests.benchmarks.finder sweep [--optimizers momentum adam] [--epochs 2] [--seeds 3]
+    python -m tests.benchmarks.finder synthetic [--draws 200] [--noise 0.1]
 
 `sweep` trains LeNet on FashionMNIST at twelve constant rates, each with every seed, and compares
 the best with what `find_lr` suggests. `synthetic` draws noisy copies of a loss curve whose steepest
@@ -14,8 +14,7 @@ import argparse
 import numpy as np
 import torch
 
-from lrsearch.finder import find_lr
-from lrsearch.finder.rules import RULES, smooth
+from lrsearch.diagnosis import RULES, find_lr, smooth
 from lrsearch.schedules import Constant, Schedule
 from lrsearch.tasks import fashion_mnist
 

@@ -32,12 +32,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
-from lrsearch.devices import prepare_torch
 from lrsearch.schedules import Cosine, Schedule
-from lrsearch.tasks import Supervised
+from lrsearch.tasks import Supervised, prepare_torch
 from lrsearch.tasks.fashion_mnist import data_folder, lenet, task
 from lrsearch.tasks.loop import as_input
-from lrsearch.tasks.pack import Pack
+from lrsearch.tasks.packs import Pack
 from lrsearch.tasks.precision import PRECISIONS, forward, products
 
 MANY = 10_000

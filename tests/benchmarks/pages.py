@@ -1,8 +1,8 @@
 """What reports and the dashboard cost.
 
-    python tests/benchmarks/pages.py report --trials 100 1000 5000
-    python tests/benchmarks/pages.py poll --trials 100 1000 5000
-    python tests/benchmarks/pages.py beside
+    python -m tests.benchmarks.pages report --trials 100 1000 5000
+    python -m tests.benchmarks.pages poll --trials 100 1000 5000
+    python -m tests.benchmarks.pages beside
 
 `report` writes a report with the command line. `poll` asks the dashboard's server for a study,
 first whole and then as its page does again and again: without our figures, with them, and with the
@@ -27,14 +27,11 @@ from tempfile import TemporaryDirectory
 import optuna
 from optuna_dashboard import save_plotly_graph_object, wsgi
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from figures.synthetic import synthetic_study
-
 from lrsearch import open_storage, open_study
-from lrsearch.dashboard import refresh
-from lrsearch.dashboard.trial_pages import Artifacts, TrialPages
-from lrsearch.figures import FIGURES, read_data
+from lrsearch.reporting import FIGURES, read_data, refresh
+from lrsearch.reporting.dashboard.trial_pages import Artifacts, TrialPages
 from lrsearch.study import Study
+from tests.reporting.synthetic import synthetic_study
 
 SLEEPER = """
 import time
@@ -77,7 +74,8 @@ def theirs(study: Study) -> None:
 
 
 def poll(folder: Path, trials: int) -> None:
-    synthetic_study(f"sqlite:///{folder}/{trials}.db", trials)
+    made = synthetic_study(f"sqlite:///{folder}/{trials}.db", trials)
+    made.storage.engine.dispose()  # what it wrote is then in the file that is copied
     kinds: dict[str, Callable[[Study], None]] = {
         "without": lambda _: None,
         "ours": refresh,

@@ -19,15 +19,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from lrsearch.devices import slots
-from lrsearch.launch import run_workers
-from lrsearch.spec import StudySpec
 from lrsearch.storage import open_storage, read_metrics
-from lrsearch.study import Study, create_study
-from lrsearch.tasks import load_task
+from lrsearch.study import Study, StudySpec, TrialRecord, create_study
+from lrsearch.tasks import load_task, slots
+from lrsearch.worker import run_workers
 
 STUDIES = Path(__file__).parents[2] / "studies"
 COLUMNS = ("trial", "seed", "horizon", "epoch", "val_accuracy", "schedule")
@@ -72,11 +69,11 @@ def train(url: str, spec: StudySpec, workers: int | None) -> Study:
     return study
 
 
-def better_half(study: Study) -> list[FrozenTrial]:
+def better_half(study: Study) -> list[TrialRecord]:
     """Return the better half of the trials that were trained, the best first."""
-    trained = [t for t in study.optuna.get_trials() if not {"twin", "degenerate"} & {*t.user_attrs}]
-    complete = [trial for trial in trained if trial.state == TrialState.COMPLETE]
-    return sorted(complete, key=lambda trial: -trial.value)[: (len(trained) + 1) // 2]
+    trained = [t for t in study.records() if t.duplicate_of is None and not t.degenerate]
+    complete = [trial for trial in trained if trial.complete]
+    return sorted(complete, key=lambda trial: -trial.final_value)[: (len(trained) + 1) // 2]
 
 
 def rows_of(study: Study, seed: int, numbers: list[int]) -> list[dict[str, Any]]:
@@ -84,7 +81,7 @@ def rows_of(study: Study, seed: int, numbers: list[int]) -> list[dict[str, Any]]
 
     The schedule stands in the first row of each trial. A run that diverged ends in a NaN.
     """
-    schedules = {t.number: json.dumps(t.user_attrs["schedule"]) for t in study.optuna.get_trials()}
+    schedules = {t.number: json.dumps(t.schedule.to_dict()) for t in study.records()}
     rows = []
     for row in read_metrics(study.storage, study.study_id):
         diverged = not np.isfinite(list(row.metrics.values())).all()
@@ -113,7 +110,7 @@ def make(name: str, url: str, workers: int | None) -> list[dict[str, Any]]:
             name,
             study=again,
             pruning={"kind": "none", "horizons": None},
-            schedules=[trial.user_attrs["schedule"] for trial in chosen],
+            schedules=[trial.schedule.to_dict() for trial in chosen],
         )
         rows += rows_of(train(url, spec, workers), seed, [trial.number for trial in chosen])
     return rows

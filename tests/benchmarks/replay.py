@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.replay momentum adam mlp
 
-Optuna's own samplers and pruners and the objective of the workers run as they always do; only the
+Optuna's own samplers and pruners and the trials of the workers run as they always do; only the
 task looks its numbers up. Each rule of pruning meets the recorded schedules in the same random
 orders. A search ends with the best trial of those that it trained in full, on the seed it saw; it
 is judged by the mean over all seeds of the record. A schedule that diverged on any seed has lost.
@@ -19,7 +19,6 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from multiprocessing import Pool
@@ -32,11 +31,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from scipy.stats import bootstrap
 
-from lrsearch.objective import Objective
 from lrsearch.schedules import Schedule
-from lrsearch.spec import StudySpec
-from lrsearch.storage import EpochMetrics
+from lrsearch.study import StudySpec
 from lrsearch.tasks import Progress
+from lrsearch.worker import StudyTasks
+from tests.in_process import CountingRecorder, train_trial
 
 FOLDER = Path(__file__).parents[2] / "studies" / "record"
 
@@ -114,27 +113,8 @@ class Recorded:
             yield Progress(epoch, {"val_accuracy": value})
 
 
-class Counter:
-    """A keeper that only counts epochs."""
-
-    def __init__(self) -> None:
-        self.epochs = 0
-
-    def load(self) -> tuple[int, None]:
-        return 0, None
-
-    def save(self, run: int, state: Any) -> None:
-        pass
-
-    def record(self, row: EpochMetrics) -> None:
-        self.epochs += 1
-
-    def together(self) -> Any:
-        return nullcontext()
-
-
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """What one search came to."""
 
     cost: float
@@ -143,7 +123,7 @@ class Outcome:
     in_top_3: bool
 
 
-def search(name: str, pruning: dict[str, Any], order: int) -> Outcome:
+def search(name: str, pruning: dict[str, Any], order: int) -> SearchOutcome:
     """Search through a record's schedules in a random order."""
     record = read(name)
     numbers = np.random.default_rng(order).permutation(sorted(record.schedules)).tolist()
@@ -162,24 +142,23 @@ def search(name: str, pruning: dict[str, Any], order: int) -> Outcome:
         pruner=spec.build_pruner(),
     )
     horizons = spec.horizons(record.epochs, Recorded.steps_per_epoch)
-    objective = Objective(spec, "cpu", lambda run: next(run, None), horizons)
-    counter = Counter()
+    tasks, recorder = StudyTasks(spec, horizons), CountingRecorder()
     complete: dict[int, float] = {}
     for number in numbers:
         study.enqueue_trial({}, user_attrs={"given": record.schedules[number].to_dict()})
         trial = study.ask()
-        state, value = objective(trial, counter)
-        study.tell(trial, value, state)
-        if state == TrialState.COMPLETE and value is not None:
-            complete[number] = value
-    return judge(record, counter.epochs, complete)
+        outcome = train_trial(tasks, trial, recorder)
+        study.tell(trial, outcome.value, outcome.state)
+        if outcome.state == TrialState.COMPLETE and outcome.value is not None:
+            complete[number] = outcome.value
+    return judge(record, recorder.epochs, complete)
 
 
-def judge(record: Record, epochs: int, complete: dict[int, float]) -> Outcome:
+def judge(record: Record, epochs: int, complete: dict[int, float]) -> SearchOutcome:
     """Judge a search by the schedule that was best in it, on the mean over seeds."""
     chosen = max(complete, key=lambda number: complete[number])
     best = record.ranked[0]
-    return Outcome(
+    return SearchOutcome(
         cost=epochs / (len(record.schedules) * record.epochs),
         regret=100 * (record.means[best] - record.means[chosen]),
         best_kept=best in complete,
@@ -187,7 +166,7 @@ def judge(record: Record, epochs: int, complete: dict[int, float]) -> Outcome:
     )
 
 
-def stop_after(name: str, epochs: int, full: int, order: int) -> Outcome:
+def stop_after(name: str, epochs: int, full: int, order: int) -> SearchOutcome:
     """Train every schedule for some epochs of its full run, then the best few to the end."""
     record = read(name)
     rng = np.random.default_rng(order)  # among equals chance decides
@@ -197,8 +176,8 @@ def stop_after(name: str, epochs: int, full: int, order: int) -> Outcome:
         spent += min(epochs, len(curve))
         if len(curve) >= epochs and np.isfinite(curve[epochs - 1]):
             early[number] = (curve[epochs - 1], rng.random())
-    kept = sorted(early, key=lambda number: early[number], reverse=True)[:full]
-    ends = {number: record.curve(number, 0, record.epochs) for number in kept}
+    promoted = sorted(early, key=lambda number: early[number], reverse=True)[:full]
+    ends = {number: record.curve(number, 0, record.epochs) for number in promoted}
     complete = {number: curve[-1] for number, curve in ends.items() if len(curve) == record.epochs}
     spent += sum(len(curve) - epochs for curve in ends.values())
     return judge(record, spent, complete)
@@ -212,7 +191,7 @@ def _epochs(pruner: str, **options: Any) -> dict[str, Any]:
     return {"kind": "epochs", "pruner": pruner, **options}
 
 
-RULES: dict[str, Callable[[str, int], Outcome]] = {
+RULES: dict[str, Callable[[str, int], SearchOutcome]] = {
     title: partial(lambda pruning, name, order: search(name, pruning, order), pruning)
     for title, pruning in {
         "none": {"kind": "none"},
@@ -234,13 +213,13 @@ RULES: dict[str, Callable[[str, int], Outcome]] = {
 }
 
 
-def _one(task: tuple[str, str, int]) -> Outcome:
+def _one(task: tuple[str, str, int]) -> SearchOutcome:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rule, name, order = task
     return RULES[rule](name, order)
 
 
-def show(name: str, results: dict[str, list[Outcome]]) -> None:
+def show(name: str, results: dict[str, list[SearchOutcome]]) -> None:
     """Print a record's table."""
     record = read(name)
     orders = len(next(iter(results.values())))
@@ -269,8 +248,8 @@ def _share(values: list[bool]) -> str:
 def _interval(values: np.ndarray, form: str) -> str:
     if np.ptp(values) == 0:
         return ""
-    found = bootstrap((values,), np.mean, method="percentile", rng=0, n_resamples=2000)
-    low, high = found.confidence_interval
+    resampled = bootstrap((values,), np.mean, method="percentile", rng=0, n_resamples=2000)
+    low, high = resampled.confidence_interval
     return f"({low:{form}} to {high:{form}})"
 
 
@@ -282,9 +261,9 @@ def main() -> None:
     with Pool() as pool:
         for name in options.names:
             tasks = [(rule, name, order) for rule in RULES for order in range(options.orders)]
-            found = pool.map(_one, tasks, chunksize=10)
-            results: dict[str, list[Outcome]] = {rule: [] for rule in RULES}
-            for (rule, _, _), outcome in zip(tasks, found, strict=True):
+            searched = pool.map(_one, tasks, chunksize=10)
+            results: dict[str, list[SearchOutcome]] = {rule: [] for rule in RULES}
+            for (rule, _, _), outcome in zip(tasks, searched, strict=True):
                 results[rule].append(outcome)
             show(name, results)
 

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.samplers momentum
 
-How well the surrogate foretells a schedule that was left out is printed first. Samplers are
-Optuna's own, in the objective of the workers, with the horizons of the study files.
+How well the surrogate predicts a schedule that was left out is printed first. Samplers are
+Optuna's own, with the trials of the workers and the horizons of the study files.
 
 "per family": each family has a `base_lr` of its own in the space. "in turn": the first two trials
 of each family are due to it. Hierarchical TPE lives on OptunaHub, which loads it over the network.
@@ -21,11 +21,12 @@ import optuna
 from optuna.samplers import BaseSampler, PartialFixedSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from lrsearch.objective import Objective
 from lrsearch.schedules import Schedule, families
-from lrsearch.space import SearchSpace
-from tests.benchmarks.replay import Counter
+from lrsearch.search import SearchSpace
+from lrsearch.tasks import Task, clock_of
+from lrsearch.worker import StudyTasks
 from tests.benchmarks.surrogate import spec_of, surrogate
+from tests.in_process import CountingRecorder, train_trial
 
 DUE = 2
 """Trials of each family that are due to it where families come in turn."""
@@ -36,6 +37,14 @@ class PerFamily(SearchSpace):
 
     def suggest(self, trial: Any, total_steps: int) -> Schedule:
         return super().suggest(_Renaming(trial), total_steps)
+
+
+class PerFamilyTasks(StudyTasks):
+    """What trials train whose schedules come from that space."""
+
+    def schedule(self, trial: optuna.Trial, task: Task) -> Schedule:
+        space = self.spec.search_space()
+        return PerFamily(space.families, space.domains).suggest(trial, clock_of(task).total_steps)
 
 
 class _Renaming:
@@ -90,19 +99,16 @@ def search(name: str, variant: tuple[str, bool, bool], trials: int, seed: int) -
     spec = spec_of(name, trials, pruning={"kind": "horizons", "horizons": [1, 2, 6]})
     study = optuna.create_study(direction="maximize", pruner=spec.build_pruner())
     study.sampler = base = SAMPLERS[sampler](seed)
-    objective = Objective(spec, "cpu", lambda run: next(run, None), (1, 2, 6))
-    if per_family:
-        space = spec.search_space()
-        objective._space = lambda _: PerFamily(space.families, space.domains)
+    tasks = (PerFamilyTasks if per_family else StudyTasks)(spec, (1, 2, 6))
     names = shuffled(seed)
     best: list[float] = []
     for number in range(trials):
         study.sampler = due(number, names, base) if in_turn else base
         trial = study.ask()
-        state, value = objective(trial, Counter())
-        study.tell(trial, value, state)
-        found = value if state == TrialState.COMPLETE and value is not None else 0.0
-        best.append(max([found, *best[-1:]]))
+        outcome = train_trial(tasks, trial, CountingRecorder())
+        study.tell(trial, outcome.value, outcome.state)
+        complete = outcome.state == TrialState.COMPLETE and outcome.value is not None
+        best.append(max([outcome.value if complete else 0.0, *best[-1:]]))
     return best
 
 
@@ -132,15 +138,15 @@ def main() -> None:
                 for variant in VARIANTS
                 for seed in range(options.repeats)
             ]
-            found = np.array(pool.map(_one, tasks, chunksize=4))
-        found = found.reshape(len(VARIANTS), options.repeats, options.trials)
-        top = found.max()
+            best = np.array(pool.map(_one, tasks, chunksize=4))
+        best = best.reshape(len(VARIANTS), options.repeats, options.trials)
+        top = best.max()
         print(f"\n**{name}**: regret in pp after so many trials, {options.repeats} seeds\n")
         print(f"| sampler | base_lr | families | {' | '.join(map(str, marks))} |")
         print("|---|---|---|" + "---|" * len(marks))
-        for (sampler, per_family, in_turn), curves in zip(VARIANTS, found, strict=True):
+        for (sampler, per_family, in_turn), curves in zip(VARIANTS, best, strict=True):
             cells = [sampler, "per family" if per_family else "shared"]
-            cells.append("in turn" if in_turn else "as they come")
+            cells.append("in turn" if in_turn else "free")
             for mark in marks:
                 regret = 100 * (top - curves[:, mark - 1])
                 error = regret.std(ddof=1) / np.sqrt(len(regret))

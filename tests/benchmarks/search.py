@@ -28,15 +28,13 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from plotly.graph_objects import Figure, Scatter
 
-from lrsearch.figures.style import figure, note
-from lrsearch.objective import Objective
-from lrsearch.spec import StudySpec
-from lrsearch.storage import Lease, Worker, open_storage, read_metrics
-from lrsearch.study import create_study
+from lrsearch.reporting.figures.style import figure, note
+from lrsearch.storage import Lease, TrialQueue, open_storage, read_metrics
+from lrsearch.study import StudySpec, create_study
 from lrsearch.tasks import load_task
-from lrsearch.worker import LeasedTrials
+from lrsearch.worker import StudyTasks
 from tests.benchmarks import surrogate
-from tests.benchmarks.replay import Counter
+from tests.in_process import CountingRecorder, make_trainer, train_trial
 
 Trace = list[tuple[int, float]]
 """Epochs spent and the best value so far, after each trial."""
@@ -81,14 +79,13 @@ def ours(asked: Asked) -> Trace:
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"sqlite:///{folder}/study.db")
         study = create_study(storage, spec, load_task(spec.task.run, spec.task_options()))
-        worker = Worker(storage, study.study_id, "cpu", 3600.0, max_failures=1)
-        trials = LeasedTrials(study, worker.worker_id, "cpu", lambda run: next(run, None))
+        worker = TrialQueue(storage, study.study_id, "cpu", 3600.0, max_failures=1)
+        trainer = make_trainer(study, worker)
         trace: Trace = []
         while not trace or trace[-1][0] < asked.epochs:
             lease = worker.claim()
             assert isinstance(lease, Lease)
-            trials.train(lease)
-            worker.end(lease, failed=False)
+            trainer.train([lease])
             spent = len(read_metrics(storage, study.study_id))
             trial = study.optuna.get_trials(deepcopy=False)[lease.number]
             trace.append((spent, _best(trace, trial.state, trial.value)))
@@ -100,13 +97,12 @@ def plain(asked: Asked) -> Trace:
     spec = spec_of(asked, pruning={"kind": "epochs", "pruner": "median"})
     study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=asked.seed))
     full = load_task(spec.task.run, spec.task_options()).epochs
-    objective = Objective(spec, "cpu", lambda run: next(run, None), (full,))
-    counter, trace = Counter(), []
+    tasks, recorder, trace = StudyTasks(spec, (full,)), CountingRecorder(), []
     while not trace or trace[-1][0] < asked.epochs:
         trial = study.ask()
-        state, value = objective(trial, counter)
-        study.tell(trial, value, state)
-        trace.append((counter.epochs, _best(trace, state, value)))
+        outcome = train_trial(tasks, trial, recorder)
+        study.tell(trial, outcome.value, outcome.state)
+        trace.append((recorder.epochs, _best(trace, outcome.state, outcome.value)))
     return trace
 
 

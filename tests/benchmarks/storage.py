@@ -3,9 +3,10 @@
     python -m tests.benchmarks.storage --processes 8 64
 
 Every process takes trials until the budget is used up; a trial suggests three parameters, reports
-its epochs and tells its value, and trains nothing. Plain is `RDBStorage(url)` as it comes, its
-trials enqueued and popped by `study.ask`. Ours is all that a worker does: claim, check the lease in
-every transaction, record the epoch's metrics beside its report, end the lease, and the heartbeat.
+its epochs and tells its value, and trains nothing. Plain is `RDBStorage(url)` with Optuna's
+defaults, its trials enqueued and popped by `study.ask`. Ours is all that a worker does: claim,
+check the lease in every transaction, record the epoch's metrics beside its report, end the lease,
+and the heartbeat.
 
 A report is all that one epoch writes. An error costs its trial, and the process takes the next one.
 A duplicate is a trial that more than one process ran, a lost one ran and never finished. A view is
@@ -41,11 +42,17 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from lrsearch.schedules import Schedule, families
-from lrsearch.spec import StudySpec
-from lrsearch.status import read_status
-from lrsearch.storage import EpochMetrics, Lease, Nothing, Worker, open_storage, record_metrics
-from lrsearch.study import create_study, open_study
-from lrsearch.worker import POLL, Heartbeat
+from lrsearch.storage import (
+    EpochMetrics,
+    Lease,
+    NoTrialReason,
+    TrialQueue,
+    open_storage,
+    record_metrics,
+)
+from lrsearch.study import StudySpec, create_study, open_study, read_status
+from lrsearch.worker import POLL
+from lrsearch.worker.heartbeat import Heartbeat
 
 NAME = "stress"
 METRICS = {"train_loss": 0.5, "train_accuracy": 0.8, "val_loss": 0.6, "val_accuracy": 0.7}
@@ -95,7 +102,7 @@ class Record:
 
 
 class Plain:
-    """Optuna's engine as it comes."""
+    """Optuna's engine with its defaults."""
 
     @staticmethod
     def create(url: str, load: Load) -> None:
@@ -139,7 +146,7 @@ class Ours:
         spec = {
             "study": {"name": NAME, "trials": load.trials},
             "task": {"run": "nowhere:nothing"},
-            "sampler": {"kind": "random"},
+            "sampler": {"kind": "random", "per_family": 0},
         }
         task: Any = SimpleNamespace(epochs=load.reports, steps_per_epoch=100)
         create_study(open_storage(url), StudySpec.from_dict(spec), task)
@@ -147,19 +154,19 @@ class Ours:
     def __init__(self, url: str, load: Load, record: Record) -> None:
         self.storage = open_storage(url, create=False)
         self.study = open_study(self.storage, NAME)
-        self.worker = Worker(self.storage, self.study.study_id, "none", 60.0, max_failures=3)
-        self.heartbeat = Heartbeat(self.worker, parent=None)
+        self.queue = TrialQueue(self.storage, self.study.study_id, "none", 60.0, max_failures=3)
+        self.heartbeat = Heartbeat(self.queue, parent=None)
         self.heartbeat.start()
         self.load = load
         self.record = record
 
     def take_one(self) -> bool:
-        claim = self.worker.claim()
+        claim = self.queue.claim()
         if isinstance(claim, Lease):
             with self.heartbeat.renewing([claim]):
                 self._train(claim)
-            self.worker.end(claim, failed=False)
-        elif claim is Nothing.WAIT:
+            self.queue.end(claim, failed=False)
+        elif claim is NoTrialReason.WAIT:
             time.sleep(POLL)
         else:
             return False
@@ -176,7 +183,7 @@ class Ours:
             for epoch in range(1, self.load.reports + 1):
                 row = EpochMetrics(lease.number, 0, epoch, epoch, value, METRICS)
                 with self.record.report(), self.storage.writing():
-                    record_metrics(self.storage, self.study.study_id, self.worker.worker_id, row)
+                    record_metrics(self.storage, self.study.study_id, self.queue.worker_id, row)
                     trial.report(value, epoch)
             self.study.optuna.tell(lease.number, value)
 

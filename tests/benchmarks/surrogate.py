@@ -1,4 +1,4 @@
-"""Foretells what any schedule comes to from a record of real learning curves.
+"""Predicts what any schedule comes to from a record of real learning curves.
 
 A schedule is judged by the recorded ones whose learning-rate curves are nearest (the mean log rate
 of eight parts of the run; the three nearest, weighted by their distance), on each horizon.
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from lrsearch.schedules import Schedule
-from lrsearch.spec import StudySpec
+from lrsearch.study import StudySpec
 from lrsearch.tasks import Progress
 from tests.benchmarks.replay import Record, read
 
@@ -22,7 +22,7 @@ PARTS, NEIGHBOURS, STEPS = 8, 3, 160
 
 
 class Surrogate:
-    """Foretells what a schedule comes to on each horizon from a record."""
+    """Predicts what a schedule comes to on each horizon from a record."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -33,7 +33,7 @@ class Surrogate:
         return [
             trial
             for trial, schedule in self.record.schedules.items()
-            if not schedule.shape.reads_losses and self.record.means[trial] > 0
+            if not schedule.family.reads_losses and self.record.means[trial] > 0
         ]
 
     @cached_property
@@ -48,21 +48,22 @@ class Surrogate:
             curves[:, -1] = [self.record.means[trial] for trial in self.trials]
         return curves
 
-    def foretell(self, point: np.ndarray, horizon: int, without: int | None = None) -> np.ndarray:
+    def predict(self, point: np.ndarray, horizon: int, without: int | None = None) -> np.ndarray:
         """Return the value after each epoch, float64[horizon]."""
         distance = np.sqrt(((self.points - point) ** 2).mean(axis=1))
         if without is not None:
             distance[without] = np.inf
         nearest = distance.argsort()[:NEIGHBOURS]
         weights = 1 / (distance[nearest] + 1e-3)
-        foretold: np.ndarray = np.average(self.curves(horizon)[nearest], axis=0, weights=weights)
-        return foretold
+        mean: np.ndarray = np.average(self.curves(horizon)[nearest], axis=0, weights=weights)
+        return mean
 
     def check(self, horizon: int) -> tuple[float, float]:
         """Return the rank correlation and the median error of schedules that were left out."""
-        told = [self.foretell(p, horizon, without=i)[-1] for i, p in enumerate(self.points)]
+        predicted = [self.predict(p, horizon, without=i)[-1] for i, p in enumerate(self.points)]
         true = self.curves(horizon)[:, -1]
-        return float(spearmanr(told, true).statistic), float(np.median(np.abs(told - true)))
+        error = np.median(np.abs(predicted - true))
+        return float(spearmanr(predicted, true).statistic), float(error)
 
 
 def features(schedule: Schedule) -> np.ndarray:
@@ -76,7 +77,7 @@ def surrogate(name: str) -> Surrogate:
     return Surrogate(read(name))
 
 
-class Foretold:
+class Predicted:
     """The task of a surrogate."""
 
     epochs = 6
@@ -88,7 +89,7 @@ class Foretold:
     def run(
         self, schedule: Schedule, *, epochs: int, seed: int, device: str, state: Any = None
     ) -> Iterator[Progress]:
-        for epoch, value in enumerate(self.surrogate.foretell(features(schedule), epochs), 1):
+        for epoch, value in enumerate(self.surrogate.predict(features(schedule), epochs), 1):
             yield Progress(epoch, {"val_accuracy": float(value)})
 
 
@@ -97,7 +98,7 @@ def spec_of(name: str, trials: int, seed: int = 0, **sections: Any) -> StudySpec
     spec = StudySpec.from_dict(
         {
             "study": {"name": name, "trials": trials, "seed": seed},
-            "task": {"run": f"{__name__}:Foretold", "record": name},
+            "task": {"run": f"{__name__}:Predicted", "record": name},
             "space": {"base_lr": {"low": 2e-3, "high": 0.6, "log": True}},
             **sections,
         }

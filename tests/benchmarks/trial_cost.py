@@ -3,7 +3,7 @@
     python -m tests.benchmarks.trial_cost
 
 A worker takes trials of a task that trains nothing: claim, suggest (store the schedule, look for a
-twin), ten epochs recorded, reported and compared with the others, finish. Milliseconds, the
+duplicate), ten epochs recorded, reported and compared with the others, finish. Milliseconds, the
 median over some trials and the highest; the first trial of a worker reads what is there, and stands
 alone. The last column is the share of a trial of the quick study, whose length is a parameter.
 """
@@ -21,12 +21,12 @@ from typing import Any
 import optuna
 
 from lrsearch.schedules import Schedule
-from lrsearch.spec import StudySpec
-from lrsearch.storage import Lease, Worker, open_storage
-from lrsearch.study import HORIZONS, SPEC, open_study
+from lrsearch.storage import Lease, TrialQueue, open_storage
+from lrsearch.study import HORIZONS, SPEC, StudySpec, open_study
 from lrsearch.tasks import Progress
-from lrsearch.worker import LeasedTrials
-from tests.figures.synthetic import synthetic_study
+from lrsearch.worker import Trainer
+from tests.in_process import make_trainer
+from tests.reporting.synthetic import synthetic_study
 
 MARKS: list[float] = []
 """When the task began, and when each epoch was over and done with."""
@@ -60,20 +60,19 @@ def measure(trials: int, count: int, sampler: str) -> list[dict[str, float]]:
         made.set_target(trials + count)
         storage = open_storage(url)
         study = open_study(storage)
-        worker = Worker(storage, study.study_id, "cpu", 60.0, max_failures=3)
-        leased = LeasedTrials(study, worker.worker_id, "cpu", lambda run: next(run, None))
-        return [_one(worker, leased) for _ in range(count)]
+        queue = TrialQueue(storage, study.study_id, "cpu", 60.0, max_failures=3)
+        trainer = make_trainer(study, queue)
+        return [_one(queue, trainer) for _ in range(count)]
 
 
-def _one(worker: Worker, leased: LeasedTrials) -> dict[str, float]:
+def _one(queue: TrialQueue, trainer: Trainer) -> dict[str, float]:
     began = time.perf_counter()
-    lease = worker.claim()
+    lease = queue.claim()
     claimed = time.perf_counter()
     assert isinstance(lease, Lease)
-    leased.train(lease)
-    worker.end(lease, failed=False)
+    trainer.train([lease])
     ended = time.perf_counter()
-    # the objective asks for no more after the last epoch, so that its report counts as the finish
+    # the trainer asks for no more after the last epoch, so that its report counts as the finish
     points = {
         "claim": claimed - began,
         "suggest": MARKS[0] - claimed,
@@ -98,9 +97,9 @@ def main() -> None:
     for sampler in ("random", "tpe"):
         for finished in options.finished:
             first, *others = measure(finished, options.trials, sampler)
-            found = {part: [each[part] for each in others] for part in parts}
-            cells = [f"{median(values):.0f} ({max(values):.0f})" for values in found.values()]
-            share = median(found["all"]) / 1e3 / options.trial_seconds
+            times = {part: [each[part] for each in others] for part in parts}
+            cells = [f"{median(values):.0f} ({max(values):.0f})" for values in times.values()]
+            share = median(times["all"]) / 1e3 / options.trial_seconds
             row = [sampler, f"{finished:,}", *cells, f"{first['all']:.0f}", f"{share:.1%}"]
             print(f"| {' | '.join(row)} |", flush=True)
 

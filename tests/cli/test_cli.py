@@ -84,7 +84,7 @@ def test_from_a_study_file_to_the_best_schedule(tmp_path, small_data):
     assert status["complete"] + status["pruned"] == 6
     assert list(status) == [
         "study", "storage", "target", "complete", "pruned", "diverged", "failed", "running",
-        "waiting", "twins", "epochs", "full_epochs", "best", "recovered", "workers",
+        "waiting", "duplicates", "epochs", "full_epochs", "best", "unstable", "workers",
     ]  # fmt: skip
     assert list(status["best"]) == ["trial", "value", "params", "schedule"]
     lrsearch("export", "-o", "best.json")
@@ -308,7 +308,7 @@ def test_from_a_search_to_a_trained_network(run, tmp_path, small_data):
     assert status == 0, err
     assert "Confirmed on 2 seeds, the same for all" in out
     assert "the best" in out
-    assert "the search had flattered" in out
+    assert "the search overestimated" in out
     status, out, _ = run("confirm", "--top", "2", "--seeds", "2")
     assert status == 0  # it is done, and says so again
     assert "the best" in out

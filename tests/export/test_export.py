@@ -13,7 +13,9 @@ import torch
 
 from lrsearch import Schedule, SearchSpace, families, load_schedule, open_storage, open_study
 from lrsearch.errors import ScheduleError, StudyError
-from lrsearch.export import FORMATS, Exported, exported
+from lrsearch.evaluation import read_answer
+from lrsearch.export import FORMATS, Exported
+from lrsearch.schedules import Clock
 from lrsearch.storage import read_metrics
 
 LOSSES = (1.0, 0.7, 0.72, math.nan, 0.71, 0.5, 0.55, 0.56, 0.57, 0.58)
@@ -22,9 +24,9 @@ LOSSES = (1.0, 0.7, 0.72, math.nan, 0.71, 0.5, 0.55, 0.56, 0.57, 0.58)
 def draws(name: str, count: int = 4) -> list[Exported]:
     """Schedules of a family drawn from the whole space, as exports of a run of 137 updates."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    space = SearchSpace((name,))
+    space, clock = SearchSpace((name,)), Clock(137, len(LOSSES))
     return [
-        Exported(space.suggest(study.ask(), 137), "s {} '\"", number, 0.5, 137, LOSSES)
+        Exported(space.suggest(study.ask(), 137), "s {} '\"", number, 0.5, clock, LOSSES)
         for number in range(count)
     ]
 
@@ -39,7 +41,7 @@ def test_python_gives_the_same_rate_and_momentum_at_every_step(name):
             if isinstance(node, ast.Import | ast.ImportFrom)
         }
         assert {name.split(".")[0] for name in imports} <= {
-            "__future__", "collections", "math", "torch", "typing",
+            "__future__", "collections", "math", "torch", "typing", "warnings",
         }  # fmt: skip
         module: dict = {"__name__": "exported"}
         exec(compile(text, "exported.py", "exec"), module)
@@ -104,7 +106,11 @@ def test_csv_of_plateau_is_the_curve_as_trained(small_data):
     )
     losses = tuple(progress.metrics["val_loss"] for progress in epochs)
     rows = csv.DictReader(
-        io.StringIO(FORMATS["csv"](Exported(schedule, "s", 0, 0.5, epochs[-1].step, losses)))
+        io.StringIO(
+            FORMATS["csv"](
+                Exported(schedule, "s", 0, 0.5, Clock(epochs[-1].step, len(epochs)), losses)
+            )
+        )
     )
     rates = [float(row["lr"]) for row in rows]
     assert [rates[progress.step - 1] for progress in epochs] == [p.lr for p in epochs]
@@ -112,27 +118,27 @@ def test_csv_of_plateau_is_the_curve_as_trained(small_data):
 
 
 def test_csv_of_plateau_without_losses_is_refused():
-    best = Exported(Schedule(families["plateau"](), 0.1), "s", 3, 0.5, 10, ())
+    best = Exported(Schedule(families["plateau"](), 0.1), "s", 3, 0.5, Clock(10, 10), ())
     with pytest.raises(StudyError, match="trial 3 has no val_loss"):
         FORMATS["csv"](best)
 
 
 def test_exported_takes_the_best_or_the_trial_asked_for(finished_study):
     study = open_study(open_storage(finished_study))
-    best = exported(study)
+    best = Exported.of(study.name, study.best())
     complete = [t for t in study.optuna.trials if t.state == optuna.trial.TrialState.COMPLETE]
     assert best.value == max(trial.value for trial in complete)
     assert best.total_steps == 2 * 20
-    other = exported(study, 0)
+    other = Exported.of(study.name, read_answer(study, 0).trial)
     assert other.schedule == Schedule(families["one_cycle"](), 0.05)
     assert len(other.losses) == 2
     assert (
         other.losses[-1] == read_metrics(study.storage, study.study_id, [0])[-1].metrics["val_loss"]
     )
     with pytest.raises(StudyError, match="trial 1 is pruned, not complete"):
-        exported(study, 1)
+        read_answer(study, 1)
     with pytest.raises(StudyError, match="no trial 99"):
-        exported(study, 99)
+        read_answer(study, 99)
 
 
 @pytest.mark.parametrize(

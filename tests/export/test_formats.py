@@ -11,9 +11,10 @@ import torch
 from lrsearch import Schedule, Warmup, cli, families
 from lrsearch.errors import ScheduleError, StudyError
 from lrsearch.export import FORMATS, Exported, lost, rescaled
+from lrsearch.schedules import Clock
 
 FRAMEWORKS = ("lightning", "transformers", "keras", "optax", "timm")
-COSINE = Exported(Schedule(families["cosine"](), 0.1), "s", 0, 0.5, 1000, ())
+COSINE = Exported(Schedule(families["cosine"](), 0.1), "s", 0, 0.5, Clock(1000, 10), ())
 
 
 def of(family, warmup=None, **params):
@@ -42,10 +43,10 @@ def imported(text):
     ],
 )
 def test_a_file_imports_its_framework_alone(name, allowed, family):
-    warmups = [None] if families[family].own_rise else [None, Warmup("linear", 0.1)]
+    warmups = [None] if families[family].has_own_warmup else [None, Warmup("linear", 0.1)]
     for warmup in warmups:
         text = FORMATS[name](of(family, warmup))
-        standard = {"__future__", "collections", "math", "typing"}
+        standard = {"__future__", "collections", "math", "typing", "warnings"}
         assert imported(text) <= standard | allowed
 
 
@@ -115,7 +116,7 @@ def test_a_plateau_that_never_drops_is_refused(name):
 
 def test_another_horizon_keeps_all_shares_and_says_what_is_lost():
     plateau = of("plateau", Warmup("linear", 0.01))
-    assert rescaled(COSINE, 70) == replace(COSINE, total_steps=70)
+    assert rescaled(COSINE, 70) == replace(COSINE, clock=Clock(70, 10))
     assert lost(COSINE, 1000) == []
     (sentence,) = lost(COSINE, 5000)
     assert "base_lr 0.1 was found with 1000 updates and is not rescaled" in sentence

@@ -7,6 +7,7 @@ import running
 
 from lrsearch import Schedule, SearchSpace, Warmup, families
 from lrsearch.export import FORMATS, Exported
+from lrsearch.schedules import Clock
 
 TOTAL = 40
 
@@ -18,9 +19,9 @@ def cases(name, total_steps):
     schedules = [Schedule(families[name](), 0.3)]
     warmups = (Warmup("cosine", 0.11, 0.05), Warmup("linear", 0.25))
     for schedule, warmup in zip(drawn, warmups, strict=True):
-        laid = None if schedule.shape.own_rise else warmup
-        schedules.append(Schedule(schedule.shape, schedule.base_lr, laid))
-    return [Exported(s, "s", 0, 0.5, total_steps, running.LOSSES) for s in schedules]
+        laid = None if schedule.family.has_own_warmup else warmup
+        schedules.append(Schedule(schedule.family, schedule.base_lr, laid))
+    return [Exported(s, "s", 0, 0.5, Clock(total_steps, 10), running.LOSSES) for s in schedules]
 
 
 def framework(name):

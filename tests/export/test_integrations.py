@@ -5,7 +5,8 @@ import pytest
 import running
 import torch
 
-from lrsearch import LrsearchError, Schedule, Warmup, families, integrations
+from lrsearch import LrsearchError, Schedule, Warmup, families
+from lrsearch.export import integrations
 from lrsearch.integrations import lightning_callback
 
 SCHEDULES = [
@@ -40,7 +41,7 @@ def model(seen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.shape.name)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.family.name)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_lightning_follows_and_resumes(schedule, accumulate, tmp_path):
     lightning = pytest.importorskip("lightning.pytorch", reason=NO_LIGHTNING)

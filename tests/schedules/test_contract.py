@@ -69,7 +69,7 @@ warmups = st.builds(
 @st.composite
 def schedules(draw, family=None):
     family = family or draw(st.sampled_from(list(families.values())))
-    warmup = None if family.own_rise else draw(st.none() | warmups)
+    warmup = None if family.has_own_warmup else draw(st.none() | warmups)
     return Schedule(draw(shapes(family)), draw(st.floats(1e-6, 10)), warmup)
 
 
@@ -120,8 +120,8 @@ def test_the_json_form():
 @every_family
 def test_values_are_frozen(family):
     warmup = Warmup("linear", 0.1)
-    schedule = Schedule(family(), 0.1, None if family.own_rise else warmup)
-    for value in (schedule, schedule.shape, warmup):
+    schedule = Schedule(family(), 0.1, None if family.has_own_warmup else warmup)
+    for value in (schedule, schedule.family, warmup):
         for field in fields(value):
             with pytest.raises(FrozenInstanceError):
                 setattr(value, field.name, getattr(value, field.name))
@@ -150,8 +150,8 @@ def test_momentum_is_left_alone_except_by_one_cycle(family, data, total_steps):
     step = data.draw(st.integers(0, total_steps - 1))
     momentum = schedule.momentum(step, total_steps)
     if family is OneCycle:
-        assert schedule.shape.base_momentum - 1e-12 <= momentum
-        assert momentum <= schedule.shape.max_momentum + 1e-12
+        assert schedule.family.base_momentum - 1e-12 <= momentum
+        assert momentum <= schedule.family.max_momentum + 1e-12
     else:
         assert momentum is None
 

@@ -130,7 +130,7 @@ def test_multiple_without_warmup(family, total_steps):
 @pytest.mark.parametrize("total_steps", LENGTHS)
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(each, id=each.name) for each in families.values() if not each.own_rise],
+    [pytest.param(each, id=each.name) for each in families.values() if not each.has_own_warmup],
 )
 @pytest.mark.parametrize(
     "warmup",
@@ -176,7 +176,7 @@ def test_one_cycle_momentum_mirrors_the_rate():
 
 @pytest.mark.parametrize("family", families.values(), ids=families)
 def test_the_last_value_holds_past_the_end(family):
-    warmup = None if family.own_rise else Warmup("linear", 0.1)
+    warmup = None if family.has_own_warmup else Warmup("linear", 0.1)
     schedule = Schedule(family(), 0.1, warmup)
     losses = [1.0] * 5
     for step in (30, 31, 300):

@@ -347,7 +347,7 @@ LOSSES = [1.0, None, 0.8, 0.9, math.nan, None, None, 0.7, 0.75, 0.8, None, 0.71,
 def test_a_run_restored_at_any_step_continues_exactly(family, optimizer_state, carry):
     # Torch warns of calls in the wrong order, and a warning fails a test: restored or not, the
     # ordinary order must stay silent.
-    schedule = Schedule(family(), BASE_LR, None if family.own_rise else Warmup("cosine", 0.2))
+    schedule = Schedule(family(), BASE_LR, None if family.has_own_warmup else Warmup("cosine", 0.2))
     optimizer = two_groups()
     scheduler = schedule.torch(optimizer, TOTAL_STEPS)
     whole, states = [], []

@@ -16,20 +16,20 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from lrsearch import Progress, StudySpec, create_study, open_storage, open_study
-from lrsearch.checkpoints import Checkpoints
 from lrsearch.errors import StorageError, StudyError
-from lrsearch.status import read_status
 from lrsearch.storage import (
     EpochMetrics,
     Lease,
     LeaseLost,
-    Nothing,
-    Worker,
+    NoTrialReason,
+    TrialQueue,
     masked,
     read_metrics,
     record_metrics,
 )
 from lrsearch.storage import tables as ours
+from lrsearch.study import read_status
+from lrsearch.worker.checkpoints import Checkpoints
 
 
 class Fake:
@@ -57,7 +57,7 @@ def make(storage, trials=5, name="fake", **sections):
 
 
 def join(study, max_failures=3):
-    return Worker(study.storage, study.study_id, "cpu", seconds=60, max_failures=max_failures)
+    return TrialQueue(study.storage, study.study_id, "cpu", seconds=60, max_failures=max_failures)
 
 
 def run_out(storage, lease):
@@ -90,8 +90,8 @@ def claim(worker, count):
 def work_until_done(worker):
     """Claim and finish trials like a worker; return their numbers."""
     numbers = []
-    while (claim := worker.claim()) is not Nothing.DONE:
-        if claim is Nothing.WAIT:
+    while (claim := worker.claim()) is not NoTrialReason.DONE:
+        if claim is NoTrialReason.WAIT:
             time.sleep(0.01)
             continue
         assert isinstance(claim, Lease)
@@ -117,7 +117,7 @@ def test_a_block_that_reads_once_sees_what_it_writes_and_what_is_new(storage):
         with storage.guarded(lease.check):
             return study.trial(lease.trial_id, lease.number)
 
-    with storage.reading_once(study.study_id):
+    with storage.caching_reads(study.study_id):
         assert {t.state for t in seen().values()} == {TrialState.COMPLETE, TrialState.RUNNING}
         for lease in (second, third):
             with storage.guarded(lease.check):
@@ -149,7 +149,7 @@ def test_a_block_that_reads_once_reads_each_trial_that_runs_once(storage):
         read.append(trial.trial_id)
         return real(self, trial)
 
-    with pytest.MonkeyPatch.context() as patch, storage.reading_once(study.study_id):
+    with pytest.MonkeyPatch.context() as patch, storage.caching_reads(study.study_id):
         patch.setattr(RDBStorage, "_build_frozen_trial_from_trial_model", counted)
         for lease in leases:
             with storage.guarded(lease.check):
@@ -224,10 +224,10 @@ def test_a_finished_trial_whose_worker_died_before_it_ended_its_lease_costs_noth
     study.set_target(2)
     worker = join(study)
     assert worker.claim().number == 1
-    assert join(study).claim() is Nothing.WAIT
+    assert join(study).claim() is NoTrialReason.WAIT
     tell(storage, worker.claim())
     study.set_target(2)
-    assert join(study).claim() is Nothing.DONE
+    assert join(study).claim() is NoTrialReason.DONE
 
 
 def test_failed_trials_are_replaced_until_too_many_in_a_row_fail(storage):
@@ -246,7 +246,7 @@ def test_failed_trials_are_replaced_until_too_many_in_a_row_fail(storage):
     fail(worker.claim())
     fail(worker.claim())
     fail(worker.claim())
-    assert worker.claim() is Nothing.FAILING
+    assert worker.claim() is NoTrialReason.FAILING
     study.set_stopping(False)
     assert work_until_done(worker) == [6, 7, 8]
 
@@ -258,7 +258,7 @@ def test_a_stopped_study_gives_out_nothing_and_its_workers_are_told(storage):
     assert not worker.seen([lease])
     study.set_stopping(True)
     assert worker.seen([lease])
-    assert worker.claim() is Nothing.STOPPED
+    assert worker.claim() is NoTrialReason.STOPPED
     study.set_stopping(False)
     assert not worker.seen([lease])
     assert worker.claim().number == lease.number
@@ -275,7 +275,7 @@ def test_the_budget_may_not_fall_below_what_has_finished_or_begun(storage):
         study.set_target(1)
     assert study.target == 5
     study.set_target(2)
-    assert join(study).claim() is Nothing.WAIT
+    assert join(study).claim() is NoTrialReason.WAIT
     study.set_target(3)
     assert join(study).claim().number == 2
 
@@ -396,7 +396,7 @@ def test_a_slow_worker_whose_trial_nobody_took_goes_on(storage):
     run_out(storage, lease)
     tell(storage, lease)
     worker.end(lease, failed=False)
-    assert worker.claim() is Nothing.DONE
+    assert worker.claim() is NoTrialReason.DONE
 
 
 def test_a_trial_handed_back_is_taken_at_once_also_when_a_heartbeat_comes_late(storage):
@@ -416,7 +416,7 @@ def test_a_lease_taken_over_cannot_be_ended_or_handed_back_by_who_lost_it(storag
     successor = join(study).claim()
     slow.end(lost, failed=False)
     slow.hand_back(lost)
-    assert join(study).claim() is Nothing.WAIT
+    assert join(study).claim() is NoTrialReason.WAIT
     tell(storage, successor)
 
 
@@ -454,7 +454,7 @@ def test_a_new_study_inherits_nothing_from_a_deleted_one(storage):
     stale.hand_back(lease)
     stale.end(lease, failed=True)
     assert storage.get_trial(fresh.trial_id).user_attrs == {}
-    assert join(new).claim() is Nothing.WAIT
+    assert join(new).claim() is NoTrialReason.WAIT
 
 
 def test_metrics_that_are_not_finite_come_back_as_they_were(storage):

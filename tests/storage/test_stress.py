@@ -18,8 +18,8 @@ from sqlalchemy import make_url
 from test_conformance import join, make
 
 from lrsearch import open_storage, open_study
-from lrsearch.status import read_status
-from lrsearch.storage import EpochMetrics, Nothing, read_metrics, record_metrics
+from lrsearch.storage import EpochMetrics, NoTrialReason, read_metrics, record_metrics
+from lrsearch.study import read_status
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +32,8 @@ def search(url: str) -> list[int]:
     study = open_study(open_storage(url, create=False))
     worker = join(study)
     numbers = []
-    while (lease := worker.claim()) is not Nothing.DONE:
-        if lease is Nothing.WAIT:
+    while (lease := worker.claim()) is not NoTrialReason.DONE:
+        if lease is NoTrialReason.WAIT:
             time.sleep(0.05)
             continue
         with study.storage.guarded(lease.check):

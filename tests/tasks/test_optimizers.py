@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lrsearch.domains import Float
 from lrsearch.errors import TaskError
+from lrsearch.schedules.domains import Float
 from lrsearch.tasks.optimizers import OPTIMIZERS, build_optimizer, optimizer_kind
 
 WEIGHTS = np.array([1.0, -2.0, 0.5])

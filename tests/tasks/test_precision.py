@@ -7,8 +7,7 @@ from torch import nn
 from lrsearch.errors import TaskError
 from lrsearch.schedules import Constant, Cosine, Schedule
 from lrsearch.tasks import Data, Supervised
-from lrsearch.tasks.pack import Pack
-from lrsearch.tasks.packable import why_not
+from lrsearch.tasks.packs import Pack, packing_obstacle
 from lrsearch.tasks.precision import products
 
 SCHEDULES = [Schedule(Constant(), 0.005), Schedule(Cosine(), 0.01)]
@@ -59,7 +58,7 @@ def test_tf32_is_fp32_on_a_cpu():
 def test_a_pack_has_the_precision_of_a_trial_alone(optimizer):
     options = {"optimizer": optimizer, "clip_norm": 1.0}
     task = Supervised(cnn, images, batch_size=8, epochs=3, precision="bf16", **options)
-    assert why_not(task) is None
+    assert packing_obstacle(task) is None
     *_, packed = Pack(task, SCHEDULES, epochs=3, seed=0, device="cpu").run()
     for number, schedule in enumerate(SCHEDULES):
         alone = trained("bf16", schedule, **options)[0]

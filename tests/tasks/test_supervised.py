@@ -277,7 +277,7 @@ def test_a_state_is_captured_only_when_asked_for():
 @pytest.mark.parametrize("epochs", [2, EPOCHS, 7])
 @pytest.mark.parametrize("family", families.values(), ids=families)
 def test_every_update_has_the_schedules_rate_and_momentum(family, epochs, used):
-    schedule = Schedule(family(), 0.03, None if family.own_rise else Warmup("cosine", 0.1))
+    schedule = Schedule(family(), 0.03, None if family.has_own_warmup else Warmup("cosine", 0.1))
     heard = []
     for progress in run(supervised(), schedule, epochs):
         assert progress.lr == used[progress.step - 1][0]

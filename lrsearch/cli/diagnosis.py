@@ -1,0 +1,90 @@
+"""`lrsearch find-lr` and `lrsearch diagnose`: what people do before a search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch.cli.options import Device, DeviceOption
+
+if TYPE_CHECKING:
+    from lrsearch.study import StudySpec
+    from lrsearch.tasks import Supervised
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def find_lr(
+    study_file: StudyFile,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A picture: FILE.html or FILE.png.")
+    ] = None,
+    as_json: AsJson = False,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Find a first learning rate, and the domain of base_lr to search (a range test)."""
+    from lrsearch import diagnosis
+    from lrsearch.reporting import check_suffix, range_tests, write_figures
+
+    check_suffix(output)
+    spec, task, place = _load(study_file, device)
+    finding = diagnosis.find_lr(task, seed=spec.study.seed, device=place)
+    if output is not None:
+        write_figures(output, "Learning-rate finder", [*finding.notes], [range_tests(finding)])
+    if as_json:
+        typer.echo(json.dumps(finding.to_dict(), indent=2))
+        return
+    for name, pick in finding.picks.items():
+        typer.echo(f"{name:>12}  {pick.median:.2e}  ({pick.low:.2e} … {pick.high:.2e})")
+    low, high = finding.suggested
+    for note in finding.notes:
+        typer.echo(f"note: {note}")
+    typer.echo("\nfor the study file (or launch with --base-lr-from find-lr):\n\n[space]")
+    typer.echo(f"base_lr = {{ low = {low:.2g}, high = {high:.2g}, log = true }}")
+
+
+def diagnose(
+    study_file: StudyFile,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A page of figures: FILE.html.")
+    ] = None,
+    as_json: AsJson = False,
+    steps: Annotated[int, typer.Option(min=20, help="Updates of each short run.")] = 500,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Say whether training is unstable, and what cures it: warmup, clipping, a lower rate."""
+    import tomli_w
+
+    from lrsearch import diagnosis
+    from lrsearch.reporting import check_suffix, diagnosis_figures, write_figures
+
+    check_suffix(output)
+    spec, task, place = _load(study_file, device)
+    low, high, *_ = spec.search_space(task.base_lr).domain("base_lr").extremes()
+    result = diagnosis.diagnose(
+        task, low=low, high=high, steps=steps, seed=spec.study.seed, device=place,
+        say=lambda line: typer.echo(f"… {line}", err=True),
+    )  # fmt: skip
+    if output is not None:
+        lines, figures = diagnosis.verdict(result), diagnosis_figures(result)
+        write_figures(output, "Stability diagnosis", lines, figures)
+    if as_json:
+        typer.echo(json.dumps(diagnosis.diagnosis_dict(result), indent=2, ensure_ascii=False))
+        return
+    typer.echo("\n".join(diagnosis.verdict(result)))
+    if changes := diagnosis.patch(result):
+        typer.echo(f"\nfor the study file:\n\n{tomli_w.dumps(changes)}")
+
+
+def _load(study_file: Path, device: Device) -> tuple[StudySpec, Supervised, str]:
+    from lrsearch.diagnosis import load_supervised
+    from lrsearch.study import StudySpec
+    from lrsearch.tasks import slots
+
+    spec = StudySpec.from_toml(study_file)
+    place = slots(device.value, workers=1)[0].device
+    return spec, load_supervised(spec), place

@@ -1,0 +1,118 @@
+"""The result of a confirmation: each schedule on each seed, compared with the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count, takewhile
+
+import numpy as np
+
+from lrsearch.errors import StudyError
+from lrsearch.evaluation.statistics import Comparison, compare
+from lrsearch.schedules import Schedule
+from lrsearch.study import ConfirmSection, Study, TrialRecord, confirmation_name, open_study
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A schedule that is confirmed.
+
+    `trial` is its number in the search, if it was one, and `searched` its value there. By seed,
+    `values` is what it came to on the test set and `validation` on the data that chose it;
+    `diverged` are the seeds on which it did.
+    """
+
+    name: str
+    trial: int | None
+    schedule: Schedule
+    searched: float | None
+    values: dict[int, float]
+    validation: dict[int, float]
+    diverged: list[int]
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The result of a confirmation; `compared` are the entries that diverged on no seed, in order.
+
+    Without any such entry there is neither a winner nor a comparison.
+    """
+
+    metric: str
+    maximize: bool
+    seeds: list[int]
+    entries: list[Entry]
+    compared: list[Entry]
+    comparison: Comparison | None
+
+    @property
+    def winner(self) -> Entry | None:
+        """The best by its mean over the seeds."""
+        return self.compared[self.comparison.best] if self.comparison else None
+
+
+def read_confirmation(study: Study) -> Confirmation:
+    """Read the result of a confirmation.
+
+    Raises:
+        StudyError: if the study confirms nothing, or is not yet done.
+    """
+    confirm = study.spec.confirm
+    if confirm is None:
+        raise StudyError(f"study {study.name!r} is a search; run `lrsearch confirm` on it first")
+    ended = [trial for trial in study.records(epochs=True) if trial.finished]
+    if len(ended) < study.target:
+        raise StudyError(
+            f"{len(ended)} of the {study.target} runs of {study.name!r} have ended; "
+            "`lrsearch resume` goes on"
+        )
+    validation = study.spec.study.metric
+    metric = _tested_metric(validation, ended)
+    searched = _read_searched(study, confirm)
+    entries = []
+    for index, schedule in enumerate(study.spec.given_schedules()):
+        number = confirm.trials[index] if confirm.trials else None
+        of_seed = {trial.seed: trial for trial in ended if trial.entry == index}
+        last = {s: t.epochs[-1].metrics for s, t in of_seed.items() if t.complete}
+        entry = Entry(
+            name=confirm.names[index] if confirm.names else f"{schedule.family.name} ({index + 1})",
+            trial=number,
+            schedule=schedule,
+            searched=None if number is None else searched.get(number),
+            values={seed: metrics.get(metric, np.nan) for seed, metrics in last.items()},
+            validation={seed: metrics.get(validation, np.nan) for seed, metrics in last.items()},
+            diverged=sorted(set(of_seed) - set(last)),
+        )
+        entries.append(entry)
+    compared = [entry for entry in entries if not entry.diverged]
+    maximize = study.spec.study.direction == "maximize"
+    table = np.array([[entry.values[seed] for seed in confirm.seeds] for entry in compared])
+    comparison = compare(table, maximize=maximize) if compared else None
+    return Confirmation(metric, maximize, confirm.seeds, entries, compared, comparison)
+
+
+def last_confirmation(study: Study) -> Confirmation | None:
+    """Return the newest confirmation of a search; `None` if none has come to its end."""
+    there = {other.study_name for other in study.storage.get_all_studies()}
+    names = (confirmation_name(study.name, number) for number in count(1))
+    for name in reversed(list(takewhile(there.__contains__, names))):
+        with suppress(StudyError):  # it is still being trained
+            return read_confirmation(open_study(study.storage, name))
+    return None
+
+
+def _tested_metric(metric: str, trials: Sequence[TrialRecord]) -> str:
+    """Return the metric of the test set that stands for the study's; itself without a test set."""
+    test = metric.replace("val_", "test_", 1)
+    tested = any(trial.epochs and test in trial.epochs[-1].metrics for trial in trials)
+    return test if tested else metric
+
+
+def _read_searched(study: Study, confirm: ConfirmSection) -> dict[int, float]:
+    """Return what the trials that were trained in full came to in the search, by their numbers."""
+    if confirm.of is None:
+        return {}
+    search = open_study(study.storage, confirm.of)
+    return {t.number: t.final_value for t in search.records() if t.final_value is not None}

@@ -1,0 +1,100 @@
+"""A confirmation as sentences and as a table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lrsearch.evaluation.confirmation import Confirmation, Entry
+
+
+def summarize(confirmation: Confirmation) -> list[str]:
+    """Return the result of a confirmation as sentences."""
+    if confirmation.winner is None or confirmation.comparison is None:
+        return ["Every schedule diverged on a seed; none can be recommended. Lower base_lr."]
+    winner, seeds = confirmation.winner, len(confirmation.seeds)
+    said = []
+    for index in np.argsort(confirmation.comparison.difference):
+        other = confirmation.compared[index]
+        if other is winner:
+            continue
+        low, high = (
+            _points(confirmation, bounds[index])
+            for bounds in (
+                confirmation.comparison.difference_low,
+                confirmation.comparison.difference_high,
+            )
+        )
+        if confirmation.comparison.indistinguishable[index]:
+            said.append(
+                f"{other.name} cannot be told apart from {winner.name} (at most {high} behind)"
+            )
+        else:
+            behind = _points(confirmation, confirmation.comparison.difference[index])
+            said.append(
+                f"{winner.name} beats {other.name} by {behind} "
+                f"(95 % CI {low} to {high}, {seeds} seeds)"
+            )
+    for entry, outlier in zip(confirmation.compared, confirmation.comparison.outlier, strict=True):
+        if outlier:
+            worst, best = min(entry.values.values()), max(entry.values.values())
+            said.append(
+                f"{entry.name} varies far more between seeds than the others: "
+                f"{worst:.4f} to {best:.4f}"
+            )
+    for entry in confirmation.entries:
+        if entry.diverged:
+            said.append(f"{entry.name} diverged on {len(entry.diverged)} of {seeds} seeds")
+    if (bias := selection_bias(winner)) is not None:
+        sign = 1 if confirmation.maximize else -1
+        fresh = np.mean(list(winner.validation.values()))
+        said.append(
+            f"the search overestimated {winner.name} by {_points(confirmation, sign * bias)} "
+            f"(selection bias): {winner.searched:.4f} there, {fresh:.4f} on {seeds} fresh seeds, "
+            "both on the validation data"
+        )
+    return said
+
+
+def confirmed_rows(confirmation: Confirmation) -> list[list[str]]:
+    """Return a row for each entry, the best first.
+
+    Columns: name, base_lr, mean ± half its 95 % interval, standard deviation, how far it lies
+    behind the best on the same seeds ± half the interval of that; those that diverged last.
+    """
+    rows = []
+    if confirmation.comparison is not None:
+        c = confirmation.comparison
+        for index in np.argsort(c.difference):
+            entry = confirmation.compared[index]
+            alone = c.high[index] - c.mean[index]
+            behind = c.difference_high[index] - c.difference[index]
+            rows.append(
+                [
+                    entry.name,
+                    f"{entry.schedule.base_lr:.4g}",
+                    f"{c.mean[index]:.4f} ± {alone:.4f}",
+                    f"{c.deviation[index]:.4f}",
+                    "the best"
+                    if entry is confirmation.winner
+                    else f"{c.difference[index]:.4f} ± {behind:.4f}",
+                ]
+            )
+    for entry in confirmation.entries:
+        if entry.diverged:
+            ran = f"diverged on {len(entry.diverged)} of {len(confirmation.seeds)}"
+            rows.append([entry.name, f"{entry.schedule.base_lr:.4g}", ran, "", ""])
+    return rows
+
+
+def selection_bias(entry: Entry) -> float | None:
+    """Return how far the search's value lies above the mean on fresh seeds and the same data."""
+    if entry.searched is None or not entry.validation:
+        return None
+    return entry.searched - float(np.mean(list(entry.validation.values())))
+
+
+def _points(confirmation: Confirmation, value: float) -> str:
+    """Return a difference in percentage points where the metric is an accuracy."""
+    if "accuracy" in confirmation.metric:
+        return f"{100 * value:.2f} pp"
+    return f"{value:.4g}"

@@ -1,0 +1,44 @@
+"""What people look at: figures (Plotly), a report, optuna-dashboard with both on its pages.
+
+A name is imported when it is asked for: figures take Plotly, the dashboard its server, and the
+figures of diagnoses torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrsearch.reporting.dashboard.server import HOST, serve
+    from lrsearch.reporting.dashboard.study_page import refresh
+    from lrsearch.reporting.figures.compared import compared
+    from lrsearch.reporting.figures.data import StudyData, read_data
+    from lrsearch.reporting.figures.files import check_suffix, write_figures
+    from lrsearch.reporting.figures.finder import range_tests
+    from lrsearch.reporting.figures.gallery import gallery
+    from lrsearch.reporting.figures.layout import FIGURES, read_layout
+    from lrsearch.reporting.figures.stability import diagnosis_figures
+    from lrsearch.reporting.report import REPORT_FORMATS
+    from lrsearch.reporting.report.content import Report, make_report
+
+
+_NAMES = {
+    "dashboard.server": ("HOST", "serve"),
+    "dashboard.study_page": ("refresh",),
+    "figures.compared": ("compared",),
+    "figures.data": ("StudyData", "read_data"),
+    "figures.files": ("check_suffix", "write_figures"),
+    "figures.finder": ("range_tests",),
+    "figures.gallery": ("gallery",),
+    "figures.layout": ("FIGURES", "read_layout"),
+    "figures.stability": ("diagnosis_figures",),
+    "report": ("REPORT_FORMATS",),
+    "report.content": ("Report", "make_report"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is asked for."""
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"lrsearch.reporting.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,78 @@
+"""What figures show of a study, read from its storage once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lrsearch.storage import LeaseSpan, read_lease_spans
+from lrsearch.study import Study, StudySpec, TrialRecord
+
+OUTCOMES = ("complete", "pruned", "diverged")
+"""How a trial ends that says something of its schedule: it did not fail."""
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """A study as figures see it; each figure is a function of one.
+
+    Args:
+        name: the study's name.
+        spec: what it is.
+        horizons: the epochs of each run of a trial; the last is the full run.
+        trials: those that have a schedule, with their epochs.
+        lease_spans: each time that a worker took one of them, in order.
+    """
+
+    name: str
+    spec: StudySpec
+    horizons: Sequence[int]
+    trials: Sequence[TrialRecord]
+    lease_spans: Sequence[LeaseSpan]
+
+    @property
+    def metric(self) -> str:
+        """The name of what trials are compared by."""
+        return self.spec.study.metric
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more is better."""
+        return self.spec.study.direction == "maximize"
+
+    @cached_property
+    def ranked(self) -> list[TrialRecord]:
+        """The complete trials, best first."""
+        complete = [trial for trial in self.trials if trial.outcome == "complete"]
+        return sorted(complete, key=lambda t: t.final_value or 0.0, reverse=self.maximize)
+
+    @cached_property
+    def valued(self) -> list[TrialRecord]:
+        """The finished trials that have a value: complete ones and pruned ones."""
+        return [t for t in self.trials if t.outcome in OUTCOMES and t.value is not None]
+
+    @cached_property
+    def families(self) -> list[str]:
+        """The families that have trials, the one with the best trial first."""
+        names = {trial.family for trial in self.trials}
+        return list(dict.fromkeys([t.family for t in self.ranked] + sorted(names)))
+
+    def saved(self, trial: TrialRecord) -> int:
+        """Return how many epochs of a full run a trial did not take, or (negative) took beside."""
+        ended = trial.outcome in ("complete", "pruned")
+        return (self.horizons[-1] - len(trial.epochs)) * ended
+
+
+def read_data(study: Study) -> StudyData:
+    """Read what figures show of a study."""
+    trials = [trial for trial in study.records(epochs=True) if trial.schedule]
+    ids = {trial.id for trial in trials}
+    spans = read_lease_spans(study.storage, study.study_id)
+    return StudyData(
+        name=study.name,
+        spec=study.spec,
+        horizons=study.horizons,
+        trials=trials,
+        lease_spans=[span for span in spans if span.trial_id in ids],
+    )

@@ -1,0 +1,95 @@
+"""The value of every trial after each epoch, and where trials were pruned."""
+
+from __future__ import annotations
+
+import numpy as np
+from plotly.graph_objects import Figure, Scatter
+
+from lrsearch.reporting.figures.data import StudyData
+from lrsearch.reporting.figures.style import INK, LOOKS, empty, figure, note, plain, rounded
+from lrsearch.study import TrialRecord
+
+_TITLE = "Intermediate values"
+_CURVES = 300
+"""Curves in a figure: more make it slow and no clearer."""
+
+
+def epochs(data: StudyData) -> Figure:
+    """Draw every trial's value per epoch, a cross where it was pruned, the best trial on top."""
+    reported = [trial for trial in data.trials if trial.reports]
+    if not reported:
+        return empty(_TITLE, "no trial has trained an epoch yet")
+    every = max(1, -(-len(reported) // _CURVES))
+    shown = reported[::every]
+    drawn = figure(
+        _TITLE,
+        xaxis={
+            "title": "epochs of the whole schedule" if len(data.horizons) > 1 else "epoch",
+            "dtick": 1 if data.horizons[-1] <= 20 else None,
+        },
+        yaxis={"title": plain(data.metric)},
+    )
+    for family in data.families:
+        _add_curves(drawn, family, [trial for trial in shown if trial.family == family])
+    _add_ends(drawn, [trial for trial in shown if trial.outcome == "pruned"])
+    if data.ranked:
+        best = data.ranked[0]
+        values = best.reports
+        drawn.add_trace(
+            Scatter(
+                x=list(values),
+                y=rounded(values.values()),
+                mode="lines+markers",
+                line={"color": LOOKS[best.family].color, "width": 4},
+                marker={"size": 9, "symbol": LOOKS[best.family].symbol},
+                showlegend=False,
+                hovertemplate=f"trial {best.number}, the best: %{{y:.4g}}<extra></extra>",
+            )
+        )
+    part = f" · {len(shown)} of {len(reported)} trials" if every > 1 else ""
+    note(drawn, f"×: pruned there · thick: the best{part}")
+    return drawn
+
+
+def _add_curves(drawn: Figure, family: str, trials: list[TrialRecord]) -> None:
+    """Draw the curves of one family as one trace, with gaps between them."""
+    if not trials:
+        return
+    x: list[float] = []
+    y: list[float] = []
+    numbers: list[int] = []
+    for trial in trials:
+        values = trial.reports
+        x += [*values, np.nan]
+        y += [*values.values(), np.nan]
+        numbers += [trial.number] * (len(values) + 1)
+    drawn.add_trace(
+        Scatter(
+            x=np.array(x, dtype=np.float32),
+            y=np.array(y, dtype=np.float32),
+            mode="lines",
+            line={"color": LOOKS[family].color, "dash": LOOKS[family].dash, "width": 1},
+            opacity=0.6,
+            name=family,
+            customdata=np.array(numbers, dtype=np.int32),
+            hovertemplate=f"trial %{{customdata}}: {family}<br>%{{y:.4g}} in epoch %{{x}}"
+            "<extra></extra>",
+        )
+    )
+
+
+def _add_ends(drawn: Figure, trials: list[TrialRecord]) -> None:
+    if trials:
+        last = [max(trial.reports) for trial in trials]
+        values = [t.reports[at] for t, at in zip(trials, last, strict=True)]
+        drawn.add_trace(
+            Scatter(
+                x=np.array(last, dtype=np.int32),
+                y=np.array(values, dtype=np.float32),
+                mode="markers",
+                marker={"symbol": "x-thin", "size": 6, "line": {"width": 1.5, "color": INK}},
+                showlegend=False,
+                customdata=np.array([t.number for t in trials], dtype=np.int32),
+                hovertemplate="trial %{customdata} was pruned<extra></extra>",
+            )
+        )

@@ -1,0 +1,116 @@
+"""How every figure looks: a colour, symbol and dash for each family; ink that any paper takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from html import escape
+from typing import Any, NamedTuple
+
+from plotly.graph_objects import Figure
+
+from lrsearch.schedules import families
+
+HUES = ("#0080c0", "#d55e00", "#009e73", "#c060a0", "#b8860b", "#7a70d8", "#20a0a8", "#c8505a")
+"""Okabe and Ito's, brought to one lightness that white and black both take."""
+DASHES = ("solid", "dot", "dash", "dashdot")
+_SYMBOLS = (
+    *("circle", "square", "diamond", "triangle-up", "pentagon", "star", "hexagon", "cross"),
+    *("triangle-down", "bowtie", "hourglass", "star-square", "triangle-left", "star-diamond"),
+    *("triangle-right", "hexagram"),
+)
+INK = "#7c7c7c"
+"""Text that can be read on white and on black."""
+FAINT = "rgba(128, 128, 128, 0.25)"
+ALARM = "#d62728"
+MIN_ROWS = 4
+"""Rows that a figure has room for at least: a single bar is not to fill it."""
+FAR_APART = 30.0
+"""Ratio of values from which an axis is logarithmic, or the smaller ones would lie on zero."""
+
+
+class Look(NamedTuple):
+    """What tells a family apart: its colour with its dash (lines) or pattern (bars); its symbol."""
+
+    color: str
+    symbol: str
+    dash: str
+    pattern: str
+
+
+LOOKS = {
+    name: Look(
+        HUES[index % len(HUES)],
+        _SYMBOLS[index % len(_SYMBOLS)],
+        "solid" if index < len(HUES) else "dash",
+        "" if index < len(HUES) else "/",
+    )
+    for index, name in enumerate(families)
+}
+"""By family; colour alone is never what tells two of them apart."""
+
+
+def figure(title: str, **layout: Any) -> Figure:
+    """Return an empty figure in the style of all; its paper is transparent."""
+    axis = {"gridcolor": FAINT, "zeroline": False, "linecolor": FAINT, "automargin": True}
+    return Figure(
+        layout={
+            "template": {
+                "layout": {
+                    "font": {"color": INK, "size": 12},
+                    "paper_bgcolor": "rgba(0, 0, 0, 0)",
+                    "plot_bgcolor": "rgba(0, 0, 0, 0)",
+                    "xaxis": axis,
+                    "yaxis": axis,
+                    "hoverlabel": {"align": "left"},
+                    "modebar": {"bgcolor": "rgba(0, 0, 0, 0)", "color": FAINT, "activecolor": INK},
+                    "legend": {"font": {"size": 11}, "itemsizing": "constant", "tracegroupgap": 0},
+                }
+            },
+            "title": {"text": title, "font": {"size": 15}, "x": 0.01, "xanchor": "left"},
+            "margin": {"l": 10, "r": 15, "t": 55, "b": 10},
+            "hovermode": "closest",
+            **layout,
+        }
+    )
+
+
+def empty(title: str, reason: str) -> Figure:
+    """Return a figure that says why there is nothing to see."""
+    drawn = figure(title, xaxis={"visible": False}, yaxis={"visible": False})
+    drawn.add_annotation(
+        text=reason, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 15}
+    )
+    return drawn
+
+
+def note(drawn: Figure, text: str) -> None:
+    """Write a line under the title."""
+    drawn.update_layout(title_subtitle={"text": text, "font": {"size": 12, "color": INK}})
+    drawn.update_layout(margin_t=70)
+
+
+def axis_type(values: Iterable[float]) -> str:
+    """Return "log" for positive values that lie far apart, else "linear"."""
+    finite = [value for value in values if math.isfinite(value)]
+    far = bool(finite) and min(finite) > 0 and max(finite) > FAR_APART * min(finite)
+    return "log" if far else "linear"
+
+
+def plain(text: object) -> str:
+    """Return text for a figure: Plotly takes some of HTML's tags in texts for its own."""
+    return escape(str(text))
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Return values with four digits, which is all that can be seen and keeps figures small."""
+    return [float(f"{value:.4g}") for value in values]
+
+
+def marker(family: str, outcome: str) -> dict[str, Any]:
+    """Return the point of a trial: filled when complete, open when pruned, a cross if diverged."""
+    look = LOOKS[family]
+    if outcome == "diverged":
+        return {"symbol": "x", "color": ALARM, "size": 7, "opacity": 0.7}
+    symbol = look.symbol if outcome == "complete" else f"{look.symbol}-open"
+    return {"symbol": symbol, "color": look.color, "size": 7, "opacity": 0.85}

@@ -1,0 +1,132 @@
+"""What the learning rate did to a training: rate, losses and metrics over the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plotly.graph_objects import Figure, Scatter
+from plotly.subplots import make_subplots
+
+from lrsearch.reporting.figures.data import StudyData
+from lrsearch.reporting.figures.style import (
+    ALARM,
+    DASHES,
+    LOOKS,
+    axis_type,
+    empty,
+    figure,
+    note,
+    plain,
+    rounded,
+)
+from lrsearch.reporting.figures.winners import described
+from lrsearch.study import TrialRecord
+
+_TITLE = "What the learning rate did"
+
+
+def training(data: StudyData, numbers: Sequence[int] | None = None) -> Figure:
+    """Draw learning rate, losses and other metrics of some trials over their updates.
+
+    Args:
+        data: the study.
+        numbers: the trials; the best two, the last pruned and the last diverged if left out.
+    """
+    chosen = _examples(data) if numbers is None else [t for t in data.trials if t.number in numbers]
+    chosen = [trial for trial in chosen if trial.epochs]
+    if not chosen:
+        return empty(_TITLE, "no trial has trained an epoch yet")
+    names = list(dict.fromkeys(name for t in chosen for row in t.epochs for name in row.metrics))
+    losses = [name for name in names if name == "loss" or name.endswith("_loss")]
+    panels = {"learning rate": [], "loss": losses, data.metric: [data.metric]}
+    if data.metric in losses or not losses:
+        del panels[data.metric if losses else "loss"]
+    drawn = make_subplots(
+        len(panels), 1, shared_xaxes=True, vertical_spacing=0.06, figure=figure(_TITLE)
+    )
+    for row, (title, shown) in enumerate(panels.items(), 1):
+        values = [t.base_lr for t in chosen] if row == 1 else _values(chosen, shown)
+        drawn.update_yaxes(title_text=plain(title), type=axis_type(values), row=row, col=1)
+        for trial in chosen:
+            if row == 1:
+                _add_rate(drawn, trial, data.metric)
+            for index, name in enumerate(shown):
+                _add_metric(drawn, trial, name, DASHES[index % 4], row)
+    drawn.update_xaxes(title_text="updates", row=len(panels), col=1)
+    drawn.update_layout(legend={"groupclick": "togglegroup", "traceorder": "grouped"})
+    if len(losses) > 1:
+        named = (f"{plain(name)} {DASHES[index % 4]}" for index, name in enumerate(losses))
+        note(drawn, f"loss: {', '.join(named)}")
+    return drawn
+
+
+def _values(trials: Sequence[TrialRecord], names: Sequence[str]) -> list[float]:
+    return [
+        r.metrics[name] for t in trials for r in t.epochs for name in names if name in r.metrics
+    ]
+
+
+def _examples(data: StudyData) -> list[TrialRecord]:
+    """Return the best two trials, the last pruned one and the last that diverged."""
+    others = [
+        [t for t in data.trials if t.outcome == outcome] for outcome in ("pruned", "diverged")
+    ]
+    chosen = data.ranked[:2] + [trials[-1] for trials in others if trials]
+    return chosen or list(data.trials[-1:])
+
+
+def _add_rate(drawn: Figure, trial: TrialRecord, metric: str) -> None:
+    steps, rates = trial.curve()
+    reached = trial.diverged.step if trial.diverged else trial.last_run[-1].step
+    trained = sum(step <= reached for step in steps)
+    look = LOOKS[trial.family]
+    drawn.add_trace(
+        Scatter(
+            x=steps[:trained],
+            y=rounded(rates[:trained]),
+            mode="lines",
+            line={"color": look.color, "dash": look.dash, "width": 2},
+            name=f"trial {trial.number}: {trial.family}, {trial.outcome}",
+            legendgroup=str(trial.number),
+            hovertemplate=f"{described(trial, metric)}<br>"
+            "lr %{y:.4g} at update %{x}<extra></extra>",
+        ),
+        row=1,
+        col=1,
+    )
+    if trial.diverged:
+        drawn.add_trace(
+            Scatter(
+                x=[trial.diverged.step],
+                y=[trial.diverged.lr],
+                mode="markers",
+                marker={"symbol": "x", "color": ALARM, "size": 11},
+                name="diverged",
+                legendgroup=str(trial.number),
+                hovertemplate=f"trial {trial.number} diverged at update %{{x}}, lr %{{y:.4g}}"
+                "<extra></extra>",
+            ),
+            row=1,
+            col=1,
+        )
+
+
+def _add_metric(drawn: Figure, trial: TrialRecord, name: str, dash: str, row: int) -> None:
+    rows = [epoch for epoch in trial.last_run if name in epoch.metrics]
+    look = LOOKS[trial.family]
+    drawn.add_trace(
+        Scatter(
+            x=[epoch.step for epoch in rows],
+            y=rounded(epoch.metrics[name] for epoch in rows),
+            mode="lines+markers",
+            line={"color": look.color, "dash": dash, "width": 2},
+            marker={"symbol": look.symbol, "size": 7},
+            name=plain(name),
+            legendgroup=str(trial.number),
+            showlegend=False,
+            hovertemplate=f"trial {trial.number}, update %{{x}}<br>{plain(name)} %{{y:.4g}}"
+            "<extra></extra>",
+        ),
+        row=row,
+        col=1,
+    )

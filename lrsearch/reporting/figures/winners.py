@@ -1,0 +1,60 @@
+"""The learning-rate curves of the best trials."""
+
+from __future__ import annotations
+
+import math
+
+from plotly.graph_objects import Figure, Scatter
+
+from lrsearch.reporting.figures.data import StudyData
+from lrsearch.reporting.figures.style import LOOKS, axis_type, empty, figure, plain, rounded
+from lrsearch.schedules import format_value
+from lrsearch.study import TrialRecord
+
+_TITLE = "Schedules that won"
+_BEST = 10
+
+
+def winners(data: StudyData) -> Figure:
+    """Draw the schedules of the ten best complete trials, the best on top and the rest pale."""
+    best = data.ranked[:_BEST]
+    if not best:
+        return empty(_TITLE, "no trial is complete yet")
+    drawn = figure(
+        _TITLE,
+        xaxis={"title": "of the run", "tickformat": ".0%", "range": [0, 1]},
+        yaxis={"title": "learning rate", "rangemode": "tozero"},
+        legend={"traceorder": "reversed"},
+    )
+    peaks = [trial.base_lr for trial in best]
+    if axis_type(peaks) == "log":
+        top = math.log10(max(peaks)) + 0.1
+        drawn.update_yaxes(type="log", dtick=1, range=[math.log10(min(peaks)) - 1.5, top])
+    for rank, trial in reversed(list(enumerate(best))):
+        steps, rates = trial.curve()
+        look = LOOKS[trial.family]
+        drawn.add_trace(
+            Scatter(
+                x=[round(step / trial.total_steps, 4) for step in steps],
+                y=rounded(rates),
+                mode="lines",
+                line={"color": look.color, "dash": look.dash, "width": 2 if rank else 4},
+                opacity=0.7 if rank else 1.0,
+                name=f"{rank + 1}. {trial.family} {trial.final_value:.4g}",
+                hovertemplate=f"{described(trial, data.metric)}<br>"
+                "lr %{y:.4g} at %{x:.0%}<extra></extra>",
+            )
+        )
+    return drawn
+
+
+def described(trial: TrialRecord, metric: str) -> str:
+    """Return a trial's value, family and parameters for a hover."""
+    lines = [f"<b>trial {trial.number}</b>: {trial.family}"]
+    if trial.value is not None:
+        lines.append(f"{plain(metric)} {trial.value:.4g}")
+    for name, value in trial.params.items() or {"base_lr": trial.base_lr}.items():
+        if name != "schedule":
+            short = name.removeprefix(f"{trial.family}.")
+            lines.append(plain(f"{short} {format_value(value)}"))
+    return "<br>".join(lines)

@@ -1,0 +1,32 @@
+"""Values and tables as text for people, and as Markdown that shows them as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+
+class Table(NamedTuple):
+    """A table for people."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def markdown_text(text: str) -> str:
+    """Return text for Markdown that stays what it is: neither tags nor marks take effect."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escape(" ".join(text.split())))
+
+
+def markdown_code(text: str) -> str:
+    """Return text as a block of code; indented, since no text can close that."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def markdown_table(table: Table) -> str:
+    """Return a table in GitHub's Markdown."""
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
+    cells = [[cell if cell == "---" else markdown_text(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

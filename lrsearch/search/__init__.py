@@ -1,0 +1,10 @@
+"""What is tried next and what goes on: the space, the samplers, the pruners.
+
+All of it keeps to Optuna's public interfaces, so that each part works in anybody's Optuna script.
+"""
+
+from lrsearch.search.horizons import HorizonsPruner, check_horizons, default_horizons
+from lrsearch.search.pruners import PRUNERS, build_pruner
+from lrsearch.search.samplers import build_sampler
+from lrsearch.search.seeded import SeededSampler, family_in_turn
+from lrsearch.search.space import BASE_LR, SearchSpace, suggest_schedule

@@ -1,0 +1,302 @@
+"""The one typed view of a trial, read in one place: what Optuna and our tables hold of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve
+from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
+from lrsearch.study.spec import StudySpec
+
+UNSTABLE_JUMP = 0.5
+"""A loss that rises by this share of the run's first loss between two batches is unstable."""
+MAX_BASE_LR_DIFFERENCE = 0.05
+"""Only schedules whose `base_lr` differ by less may be the same: all families come near it."""
+
+
+class Attribute:
+    """The user attributes in which lrsearch keeps what Optuna does not know of a trial."""
+
+    SCHEDULE = "schedule"
+    """The schedule's JSON form."""
+    TOTAL_STEPS = "total_steps"
+    """Updates of the full run."""
+    LR_EVERY = "lr_every"
+    """Whether the rate changes with every "update" or once an "epoch"."""
+    GIVEN = "given"
+    """The JSON form of a schedule that was given and not searched."""
+    ENTRY = "entry"
+    """In a confirmation, the schedule's index among those given."""
+    SEED = "seed"
+    """The seed, where it is not the study's."""
+    DUPLICATE_OF = "twin"
+    """The number of the trial whose result it has, where its curve is the same."""
+    DEGENERATE = "degenerate"
+    """True where its curve is all but zero, and nothing was trained."""
+    DIVERGED = "diverged"
+    """`{run, epoch, step, lr}`: where its loss was no longer finite."""
+    STABILITY = "stability"
+    """`{grad_norm, loss_jump, loss_jump_step}`: the largest of all its epochs."""
+    ERROR = "error"
+    """What it failed by."""
+
+
+class Divergence(NamedTuple):
+    """Where a trial diverged: its run, the epoch in it, the update and that update's rate."""
+
+    run: int
+    epoch: int
+    step: int
+    lr: float
+
+
+class Stability(NamedTuple):
+    """A trial's largest gradient norm, and the largest rise of its loss from batch to batch.
+
+    The rise is a share of the run's first loss; `step` is its update.
+    """
+
+    grad_norm: float
+    loss_jump: float
+    loss_jump_step: int
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial.
+
+    Args:
+        number: Optuna's number, from 0.
+        id: Optuna's id, which leases refer to.
+        state: Optuna's state.
+        params: the parameters that were suggested, by name.
+        distributions: what they were suggested from, by name.
+        schedule: what it trains; `None` until that is known.
+        total_steps: updates of its full run; 0 until that is known.
+        lr_every: how often its rate changes.
+        horizons: the epochs of each of its runs; the last is the full run.
+        seed: of all its runs.
+        final_value: its value, if it is complete.
+        reports: by Optuna's step, the values that it has reported.
+        given: whether its schedule was given and not searched.
+        entry: in a confirmation, its schedule's index among those given.
+        duplicate_of: the trial whose result it has, where its curve is the same.
+        degenerate: whether its curve is all but zero; then nothing was trained.
+        diverged: where it did, if it did.
+        stability: how stable training was, where its task measures that.
+        error: what it failed by, if it did.
+        began: when it began.
+        ended: when it ended.
+        epochs: what it showed after each epoch, in the order in which they were trained; empty
+            where a record was read without them.
+    """
+
+    number: int
+    id: int
+    state: TrialState
+    params: Mapping[str, Any]
+    distributions: Mapping[str, BaseDistribution]
+    schedule: Schedule | None
+    total_steps: int
+    lr_every: LrEvery
+    horizons: Sequence[int]
+    seed: int
+    final_value: float | None
+    reports: Mapping[int, float]
+    given: bool
+    entry: int | None
+    duplicate_of: int | None
+    degenerate: bool
+    diverged: Divergence | None
+    stability: Stability | None
+    error: str | None
+    began: datetime | None
+    ended: datetime | None
+    epochs: Sequence[EpochMetrics] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was trained in full, or has the result of one that was."""
+        return self.state == TrialState.COMPLETE
+
+    @property
+    def finished(self) -> bool:
+        """Whether it counts towards the budget: complete or pruned."""
+        return self.state in FINISHED
+
+    @property
+    def outcome(self) -> str:
+        """How it ended: complete, pruned, diverged, failed; or running or waiting."""
+        return "diverged" if self.diverged else _OUTCOMES[self.state]
+
+    @property
+    def value(self) -> float | None:
+        """What trials are compared by: its value, or the last it reported; none if it diverged."""
+        if self.diverged:
+            return None
+        if self.complete:
+            return self.final_value
+        return self.reports[max(self.reports)] if self.reports else None
+
+    @property
+    def unstable(self) -> bool:
+        """Whether its loss jumped and it did not diverge; evaluations each epoch miss that."""
+        jumped = self.stability is not None and self.stability.loss_jump > UNSTABLE_JUMP
+        return jumped and not self.diverged
+
+    @property
+    def family(self) -> str:
+        """The name of its schedule's family; "" until that is known."""
+        return self.schedule.family.name if self.schedule else ""
+
+    @property
+    def base_lr(self) -> float:
+        """Its schedule's upper bound of the learning rate; NaN until that is known."""
+        return self.schedule.base_lr if self.schedule else math.nan
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """The values of the searched options of the task, by their names in the space."""
+        return {name: value for name, value in self.params.items() if name.startswith("task.")}
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of its full run."""
+        return Clock(self.total_steps, self.horizons[-1], self.lr_every)
+
+    @property
+    def last_run(self) -> list[EpochMetrics]:
+        """The epochs of its last run."""
+        return [row for row in self.epochs if row.run == self.epochs[-1].run]
+
+    @property
+    def horizon(self) -> int:
+        """The length of its last run in epochs; of the full run if it has trained none."""
+        return self.horizons[self.epochs[-1].run if self.epochs else -1]
+
+    @cached_property
+    def run_clock(self) -> Clock:
+        """The clock of its last run."""
+        return self.clock.scaled(self.total_steps * self.horizon // self.horizons[-1])
+
+    @property
+    def losses(self) -> list[float]:
+        """The validation losses of its last run, which `plateau` reads."""
+        return [row.metrics["val_loss"] for row in self.last_run if "val_loss" in row.metrics]
+
+    @property
+    def reported(self) -> list[tuple[int, float]]:
+        """The updates after which its last run reported a value, and the values."""
+        step_of = {row.epoch: row.step for row in self.last_run}
+        if len(self.horizons) > 1:
+            step_of = {self.horizon: self.run_clock.total_steps}
+        return [(step_of[at], value) for at, value in self.reports.items() if at in step_of]
+
+    def curve(self, points: int = 100) -> tuple[list[int], list[float]]:
+        """Return steps and learning rates of its last run, at most so many, evenly spread."""
+        assert self.schedule is not None, "only trials that have a schedule are drawn"
+        clock, losses = self.run_clock, self.losses
+        count = min(points, clock.total_steps)
+        steps = [round(i * (clock.total_steps - 1) / max(1, count - 1)) for i in range(count)]
+        return steps, [clock.lr(self.schedule, t, clock.losses_before(t, losses)) for t in steps]
+
+    def same_as(self, other: TrialRecord) -> bool:
+        """Return whether both train the same: one curve, one seed, the same options of the task."""
+        if not (self.schedule and other.schedule):
+            return False
+        beside = (self.task_options, self.seed, self.clock)
+        return beside == (other.task_options, other.seed, other.clock) and (
+            self.schedule == other.schedule or same_curve(self.schedule, other.schedule, self.clock)
+        )
+
+
+_OUTCOMES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+def as_record(
+    trial: FrozenTrial,
+    spec: StudySpec,
+    horizons: Sequence[int],
+    epochs: Sequence[EpochMetrics] = (),
+) -> TrialRecord:
+    """Return the typed view of one of Optuna's trials.
+
+    Args:
+        trial: as Optuna has read it.
+        spec: of its study.
+        horizons: of its study.
+        epochs: the trial's, if they are wanted.
+    """
+    attrs = trial.user_attrs
+    schedule = attrs.get(Attribute.SCHEDULE)
+    diverged = attrs.get(Attribute.DIVERGED)
+    stability = attrs.get(Attribute.STABILITY)
+    return TrialRecord(
+        number=trial.number,
+        id=trial_id_of(trial),
+        state=trial.state,
+        params=trial.params,
+        distributions=trial.distributions,
+        schedule=Schedule.from_dict(schedule) if schedule else None,
+        total_steps=int(attrs.get(Attribute.TOTAL_STEPS, 0)),
+        lr_every=attrs.get(Attribute.LR_EVERY) or _lr_every(trial, spec),
+        horizons=horizons,
+        seed=attrs.get(Attribute.SEED, spec.study.seed),
+        final_value=float(trial.values[0]) if trial.state == TrialState.COMPLETE else None,
+        reports=trial.intermediate_values,
+        given=Attribute.GIVEN in attrs,
+        entry=attrs.get(Attribute.ENTRY),
+        duplicate_of=attrs.get(Attribute.DUPLICATE_OF),
+        degenerate=bool(attrs.get(Attribute.DEGENERATE)),
+        diverged=Divergence(**diverged) if diverged else None,
+        stability=Stability(**stability) if stability else None,
+        error=attrs.get(Attribute.ERROR),
+        began=trial.datetime_start,
+        ended=trial.datetime_complete,
+        epochs=epochs,
+    )
+
+
+def find_duplicate(trial: Trial, spec: StudySpec, horizons: Sequence[int]) -> TrialRecord | None:
+    """Return a trial that has ended and trained just what a trial that begins is to train."""
+    trials = trial.study.get_trials(deepcopy=False)
+    beginning = as_record(trials[trial.number], spec, horizons)
+    for other in trials:
+        if other.state not in FINISHED or Attribute.DUPLICATE_OF in other.user_attrs:
+            continue
+        base_lr = other.user_attrs[Attribute.SCHEDULE]["base_lr"]
+        if not math.isclose(base_lr, beginning.base_lr, rel_tol=MAX_BASE_LR_DIFFERENCE):
+            continue  # before anything of it is read: there may be thousands
+        if beginning.same_as(record := as_record(other, spec, horizons)):
+            return record
+    return None
+
+
+def epochs_by_trial(
+    storage: Storage, study_id: int, trials: Sequence[int] | None = None
+) -> dict[int, list[EpochMetrics]]:
+    """Return the epochs of some trials, or of all, by the trials' numbers."""
+    rows = read_metrics(storage, study_id, trials)
+    return {number: list(group) for number, group in groupby(rows, lambda row: row.trial)}
+
+
+def _lr_every(trial: FrozenTrial, spec: StudySpec) -> LrEvery:
+    """Return how often the rate changes, for trials from before that was kept with each."""
+    options = {"lr_every": "update", **spec.task.options, **trial.params}
+    every: LrEvery = options.get("task.lr_every", options["lr_every"])
+    return every

@@ -1,0 +1,296 @@
+"""How a worker trains its trials: in groups, where a trial alone is a group of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from optuna.trial import TrialState
+
+from lrsearch.errors import LrsearchError, StorageError
+from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, read_metrics
+from lrsearch.study import Attribute, Study
+from lrsearch.tasks import Progress, out_of_memory
+from lrsearch.worker.checkpoints import Checkpoints
+from lrsearch.worker.grouping import Grouping
+from lrsearch.worker.recorder import TrialRecorder
+from lrsearch.worker.trial import Decision, Outcome, Run, StudyTasks, TrialInTraining
+
+log = logging.getLogger(__name__)
+
+STORAGE_FAILURES = (*DATABASE_ERRORS, StorageError)
+"""No fault of a trial's: it is still its worker's, or another's."""
+Rounds = Generator[dict[int, Progress]]
+"""After each epoch of a group the progress of each member, by its place in the group."""
+NextProgress = Callable[[Rounds], dict[int, Progress] | None]
+"""Takes the next round of a group; `None` at its end. A worker's can be interrupted."""
+
+
+class Group(Protocol):
+    """Runs that train together; `lrsearch.tasks.packs.Pack` is one."""
+
+    def run(self) -> Rounds:
+        """Train, and yield after every epoch the progress of each that trains on."""
+        ...
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Let only these train on."""
+        ...
+
+
+class SingleRun:
+    """A group of one: a run that its task trains by itself."""
+
+    def __init__(self, run: Run, device: str) -> None:
+        self._run = run
+        self._device = device
+        self._kept = True
+
+    def run(self) -> Rounds:
+        """Train, and yield after every epoch, until it is not kept."""
+        run = self._run
+        epochs = run.task.run(
+            run.schedule, epochs=run.epochs, seed=run.seed, device=self._device, state=run.state
+        )
+        try:
+            for progress in epochs:
+                yield {0: progress}
+                if not self._kept:
+                    return
+        finally:
+            if close := getattr(epochs, "close", None):
+                close()
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Let it train on, or not."""
+        self._kept = 0 in numbers
+
+
+@dataclass
+class Member:
+    """A leased trial; `packable` until it has failed in a pack."""
+
+    lease: Lease
+    trial: TrialInTraining
+    packable: bool = True
+
+    @property
+    def run(self) -> Run:
+        """The run that it wants."""
+        assert isinstance(self.trial.wants, Run)
+        return self.trial.wants
+
+
+class Trainer:
+    """Trains the trials that a worker has leased to their ends.
+
+    Args:
+        study: the study.
+        tasks: what its trials train.
+        device: a torch device.
+        grouping: how many train together, and how.
+        next_progress: takes the next round of a group.
+        check: called between trials that begin; a worker's raises where it is to leave.
+        on_end: called when a trial is over with its lease, and whether it failed.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        tasks: StudyTasks,
+        device: str,
+        grouping: Grouping,
+        *,
+        next_progress: NextProgress,
+        check: Callable[[], None],
+        on_end: Callable[[Lease, bool], None],
+    ) -> None:
+        self.study = study
+        self.tasks = tasks
+        self.device = device
+        self.grouping = grouping
+        self.next_progress = next_progress
+        self.check = check
+        self.on_end = on_end
+        self.checkpoints = Checkpoints(study.files / "checkpoints")
+
+    def train(self, leases: Sequence[Lease]) -> None:
+        """Train trials to their ends, from the shortest horizon on.
+
+        A trial that fails is stored as failed, and the others go on. A trial whose lease is lost is
+        left alone, and nothing more is written to it.
+        """
+        members = self._begin(leases)
+        while waiting := [m for m in members if isinstance(m.trial.wants, Run)]:
+            group = self._next_group(waiting)
+            try:
+                self._train_group(group)
+            except STORAGE_FAILURES:
+                raise
+            except Exception as error:
+                self._recover(group, error)
+
+    def _begin(self, leases: Sequence[Lease]) -> list[Member]:
+        """Suggest each trial's schedule, with what is known of those before it."""
+        members = []
+        with self._caching_reads():
+            for lease in leases:
+                self.check()
+                if member := self._begin_one(lease):
+                    members.append(member)
+        return members
+
+    def _begin_one(self, lease: Lease) -> Member | None:
+        """Return a trial that is to be trained; `None` if it was lost, or failed as it began."""
+        recorder = TrialRecorder(self.study, self.checkpoints, lease)
+        try:
+            with self.study.storage.guarded(lease.check):
+                optuna_trial = self.study.trial(lease.trial_id, lease.number)
+                trial = TrialInTraining(self.tasks, optuna_trial, recorder)
+        except STORAGE_FAILURES:
+            raise
+        except LeaseLost:
+            _log_lost(lease)
+            return None
+        except Exception as error:
+            self._fail(lease, error)
+            return None
+        member = Member(lease, trial)
+        self._step(member, lambda: None)  # one that is a duplicate is over
+        return member
+
+    def _next_group(self, waiting: Sequence[Member]) -> list[Member]:
+        """Return members that can train together, those with the fewest epochs first."""
+
+        def key(member: Member) -> tuple[int, int, int]:
+            state = member.run.state if self.grouping.packs else None
+            return member.run.epochs, state["epoch"] if state else 0, member.run.seed
+
+        first = min(waiting, key=key)
+        same = [
+            member
+            for member in waiting
+            if key(member) == key(first)
+            and member.run.task is first.run.task
+            and member.packable == first.packable
+        ]
+        return same[: self.grouping.size if first.packable else 1]
+
+    def _train_group(self, group: Sequence[Member]) -> None:
+        """Train the runs that some members want, until each has ended or wants another."""
+        runs = [member.run for member in group]
+        together = self._together(group, runs)
+        with closing(together.run()) as rounds:
+            while (epoch := self.next_progress(rounds)) is not None:
+                for place, progress in epoch.items():
+                    self._step(group[place], partial(group[place].trial.epoch, progress))
+                with self._caching_reads():
+                    for place in epoch:  # now all have reported
+                        if isinstance(group[place].trial.wants, Decision):
+                            self._step(group[place], group[place].trial.decide)
+                together.keep([place for place in epoch if group[place].trial.wants is runs[place]])
+        for member, run in zip(group, runs, strict=True):
+            if member.trial.wants is run:
+                member.trial.end_of_run()
+
+    def _together(self, group: Sequence[Member], runs: Sequence[Run]) -> Group:
+        run = runs[0]
+        if not self._packs(group):
+            return SingleRun(run, self.device)
+        from lrsearch.tasks import Supervised
+        from lrsearch.tasks.packs import Pack
+
+        assert isinstance(run.task, Supervised)
+        return Pack(
+            run.task,
+            [each.schedule for each in runs],
+            epochs=run.epochs,
+            seed=run.seed,
+            device=self.device,
+            states=[each.state for each in runs],
+        )
+
+    def _packs(self, group: Sequence[Member]) -> bool:
+        return self.grouping.packs and group[0].packable
+
+    def _step(self, member: Member, act: Callable[[], None]) -> None:
+        """Let a trial go a step under its lease; where that ends it, tell Optuna, end the lease."""
+        trial, lease = member.trial, member.lease
+        try:
+            with self.study.storage.guarded(lease.check):
+                act()
+                if not isinstance(trial.wants, Outcome):
+                    return
+                self._keep_stability(trial)
+                self.study.optuna.tell(lease.number, trial.wants.value, trial.wants.state)
+        except LeaseLost:
+            trial.abandon()
+            _log_lost(lease)
+            return
+        self._end(lease, failed=False)
+        log.info("trial %d has ended", lease.number)
+
+    def _fail(self, lease: Lease, error: Exception) -> None:
+        """Store that a trial failed, and why."""
+        message = _message(error)
+        log.error("trial %d failed: %s", lease.number, message, exc_info=error)
+        try:
+            with self.study.storage.guarded(lease.check):
+                storage = self.study.storage
+                storage.set_trial_user_attr(lease.trial_id, Attribute.ERROR, message)
+                self.study.optuna.tell(lease.number, state=TrialState.FAIL)
+        except LeaseLost:
+            _log_lost(lease)
+            return
+        self._end(lease, failed=True)
+
+    def _end(self, lease: Lease, *, failed: bool) -> None:
+        self.checkpoints.remove(lease.number)
+        self.on_end(lease, failed)
+
+    def _recover(self, group: Sequence[Member], error: Exception) -> None:
+        """Go on after a group has failed: with fewer together, each alone, or without the trial."""
+        left = [m for m in group if isinstance(m.trial.wants, Run | Decision)]
+        if not self._packs(group):
+            for member in left:
+                self._fail(member.lease, error)
+                member.trial.abandon()
+            return
+        if out_of_memory(error) and len(group) > 1:
+            self.grouping = Grouping(len(group) // 2, packs=True)
+            log.warning("out of memory with %d trials; on with %d", len(group), len(group) // 2)
+        else:
+            log.warning("%d trials go on alone: %s", len(left), error)
+            for member in left:
+                member.packable = False
+        for member in left:
+            member.trial.reload()
+
+    def _keep_stability(self, trial: TrialInTraining) -> None:
+        """Keep the trial's largest gradient norm and loss jump, where its task measures them."""
+        number = trial.trial.number
+        rows = read_metrics(self.study.storage, self.study.study_id, [number])
+        measured = [row.metrics for row in rows if "loss_jump" in row.metrics]
+        if measured:
+            worst = max(measured, key=lambda metrics: metrics["loss_jump"])
+            largest = {name: worst[name] for name in ("loss_jump", "loss_jump_step")}
+            largest["grad_norm"] = max(metrics["grad_norm"] for metrics in measured)
+            trial.trial.set_user_attr(Attribute.STABILITY, largest)
+
+    def _caching_reads(self) -> AbstractContextManager[None]:
+        return self.study.storage.caching_reads(self.study.study_id)
+
+
+def _log_lost(lease: Lease) -> None:
+    log.warning("trial %d was taken over, or finished or deleted by hand", lease.number)
+
+
+def _message(error: Exception) -> str:
+    """Return what a trial failed by, with advice where the device ran out of memory."""
+    if out_of_memory(error):
+        return f"out of memory: {error}; lower task.batch_size, or start fewer workers per device"
+    return str(error) if isinstance(error, LrsearchError) else f"{type(error).__name__}: {error}"

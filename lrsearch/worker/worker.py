@@ -1,0 +1,133 @@
+"""A worker: claim trials, train them, repeat."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from lrsearch.storage import (
+    DATABASE_ERRORS,
+    Lease,
+    NoTrialReason,
+    TrialQueue,
+    open_storage,
+    reason_of,
+    storage_errors,
+)
+from lrsearch.study import open_study
+from lrsearch.tasks import prepare_torch
+from lrsearch.worker.grouping import choose_grouping
+from lrsearch.worker.heartbeat import Heartbeat
+from lrsearch.worker.signals import Interrupted, Signals
+from lrsearch.worker.trainer import Trainer
+from lrsearch.worker.trial import StudyTasks
+
+log = logging.getLogger(__name__)
+
+POLL = 0.5
+"""Seconds between two looks for work while other workers train what is left of the budget."""
+RETRIES = 10
+"""How often in a row a worker tries again when its storage fails, the pause doubling up to 30 s."""
+
+
+def work(
+    url: str,
+    name: str | None,
+    device: str,
+    *,
+    pack: int | None = 1,
+    parent: int | None = None,
+) -> NoTrialReason | None:
+    """Work on a study until its budget is used up, it is stopped, or a signal comes.
+
+    Args:
+        url: the storage.
+        name: the study; may be left out where the storage has only one.
+        device: a torch device, "cpu" or "cuda".
+        pack: how many trials train together; `None` for what suits the device.
+        parent: leave when this process, the launcher, is gone.
+
+    Returns:
+        Why there is nothing left to do; `None` after a signal.
+
+    Raises:
+        StorageError: if the storage cannot be used, also after some tries.
+        StudyError: if there is no such study.
+    """
+    signals = Signals()
+    with signals.installed():
+        prepare_torch(device)
+        storage = open_storage(url, create=False)
+        study = open_study(storage, name)
+        limits = study.spec.workers
+        queue = TrialQueue(storage, study.study_id, device, limits.lease, limits.max_failures)
+        heartbeat = Heartbeat(queue, parent)
+        heartbeat.start()
+        try:
+            tasks = StudyTasks(study.spec, study.horizons)
+            trainer = Trainer(
+                study,
+                tasks,
+                device,
+                choose_grouping(tasks, study.target, device, pack),
+                next_progress=signals.next_progress,
+                check=signals.check,
+                on_end=lambda lease, failed: queue.end(lease, failed=failed),
+            )
+            with storage_errors(storage.engine.url):
+                return _loop(queue, heartbeat, trainer, signals)
+        except Interrupted:
+            return None
+        finally:
+            heartbeat.stop()
+            with suppress(*DATABASE_ERRORS):
+                queue.leave()
+
+
+def _loop(
+    queue: TrialQueue, heartbeat: Heartbeat, trainer: Trainer, signals: Signals
+) -> NoTrialReason:
+    """Claim and train until there is nothing left; wait where the storage fails for a while."""
+    failures = 0
+    while True:
+        signals.check()
+        leases: list[Lease] = []
+        try:
+            reason = _claim(queue, trainer.grouping.size, leases)
+            if leases:
+                _train(leases, queue, heartbeat, trainer)
+            elif reason is NoTrialReason.WAIT:
+                signals.sleep(POLL)
+            elif reason:
+                return reason
+            failures = 0
+        except DATABASE_ERRORS as error:
+            failures += 1
+            if failures > RETRIES:
+                raise
+            pause = min(30.0, 0.5 * 2**failures)
+            log.warning("the storage fails, trying again in %.0f s: %s", pause, reason_of(error))
+            signals.sleep(pause)
+
+
+def _claim(queue: TrialQueue, size: int, leases: list[Lease]) -> NoTrialReason | None:
+    """Add up to so many leases; return why there are no more."""
+    while len(leases) < size:
+        claim = queue.claim(leases)
+        if not isinstance(claim, Lease):
+            return claim
+        leases.append(claim)
+    return None
+
+
+def _train(leases: list[Lease], queue: TrialQueue, heartbeat: Heartbeat, trainer: Trainer) -> None:
+    """Train the leased trials; hand back what is left of them where the worker is to leave."""
+    log.info("trials %s begin or go on", ", ".join(str(lease.number) for lease in leases))
+    try:
+        with heartbeat.renewing(leases):
+            trainer.train(leases)
+    except Interrupted:
+        for lease in leases:
+            queue.hand_back(lease)
+        log.info("handed back the trials that were in training")
+        raise

@@ -1,0 +1,146 @@
+"""The range test: it records what it used, stops in time, and leaves everything as it was."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from lrsearch.diagnosis import find_lr, range_test
+from lrsearch.errors import TaskError
+from lrsearch.tasks import Data, Supervised, require_supervised
+
+
+def data() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1200, 10, generator=generator)
+    y = (x @ torch.randn(10, 4, generator=generator)).argmax(dim=1)
+    return Data((x[:1000], y[:1000]), (x[1000:], y[1000:]))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 4))
+
+
+def supervised(**changes) -> Supervised:
+    return Supervised(**{"model": mlp, "data": data, "batch_size": 50, "epochs": 40} | changes)
+
+
+def test_the_rate_recorded_is_the_rate_used_and_grows_by_one_factor():
+    used = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
+    )
+    try:
+        test = range_test(supervised(), seed=0, device="cpu")
+    finally:
+        hook.remove()
+    assert used[: len(test.lrs)] == test.lrs.tolist()
+    assert test.lrs[0] == 1e-7
+    np.testing.assert_allclose(test.lrs[1:] / test.lrs[:-1], test.lrs[1] / test.lrs[0])
+    assert test.ended in ("the loss blew up", "the loss was not finite")
+    assert np.isfinite(test.losses).all()
+
+
+def test_the_suggested_domain_holds_the_picks():
+    found = find_lr(supervised())
+    low, high = found.suggested
+    assert low < found.picks["steepest"].median < high
+    for pick in found.picks.values():
+        assert pick.low <= pick.median <= pick.high
+    assert found.to_dict()["suggested"] == {"low": low, "high": high}
+    assert set(found.to_dict()["picks"]) == {"steepest", "valley", "minimum/10", "slide"}
+
+
+def test_one_seed_one_finding():
+    first, second = (range_test(supervised(), seed=3, device="cpu") for _ in range(2))
+    assert first.losses.tolist() == second.losses.tolist()
+    assert range_test(supervised(), seed=4, device="cpu").losses.tolist() != first.losses.tolist()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_network_mode_and_generators_are_as_before_also_after_a_failure(fails):
+    network = mlp().eval()
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(1)
+        if fails and len(calls) > 20:
+            raise RuntimeError("on purpose")
+        return nn.functional.cross_entropy(outputs, targets)
+
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    torch.manual_seed(5)
+    generator = torch.get_rng_state()
+    task = supervised(model=lambda: network, loss=loss)
+    if fails:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            range_test(task, seed=0, device="cpu")
+    else:
+        range_test(task, seed=0, device="cpu")
+    assert not network.training
+    assert torch.equal(torch.get_rng_state(), generator)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_first_loss_that_is_not_finite_is_the_networks_fault():
+    task = supervised(loss=lambda outputs, targets: outputs.sum() * math.nan)
+    with pytest.raises(TaskError, match=r"first loss is not finite.*not in the rate"):
+        find_lr(task)
+
+
+def test_a_loss_that_never_falls_is_said():
+    task = supervised(loss=lambda outputs, targets: outputs.sum() * 0 + 1.0)
+    with pytest.raises(TaskError, match="falls at no rate"):
+        find_lr(task)
+
+
+def test_a_loss_that_never_blows_up_is_said():
+    """Outputs of length one: however far the weights run, the loss stays small."""
+
+    def bounded(outputs, targets):
+        return nn.functional.cross_entropy(nn.functional.normalize(outputs), targets)
+
+    found = find_lr(supervised(loss=bounded), seeds=1)
+    assert found.tests[0].ended == "the highest rate"
+    assert any("did not blow up" in note for note in found.notes)
+
+
+def test_a_run_shorter_than_the_test_is_noted():
+    found = find_lr(supervised(epochs=1), seeds=1)
+    assert any("more than the full run's 20" in note for note in found.notes)
+
+
+def test_parameter_groups_keep_their_ratio():
+    ratios = set()
+
+    def optimizer(network):
+        first, last = list(network[0].parameters()), list(network[-1].parameters())
+        return torch.optim.SGD([{"params": first}, {"params": last, "lr": 0.5}], lr=0.1)
+
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: ratios.add(
+            round(optimizer.param_groups[1]["lr"] / optimizer.param_groups[0]["lr"], 9)
+        )
+    )
+    try:
+        found = find_lr(supervised(optimizer=optimizer), seeds=1)
+    finally:
+        hook.remove()
+    assert ratios == {5.0}
+    assert found.suggested[0] < found.suggested[1]
+
+
+def test_other_tasks_are_refused_clearly():
+    class Bare:
+        epochs = steps_per_epoch = 1
+
+        def run(self, schedule, *, epochs, seed, device, state=None):
+            yield from ()
+
+    with pytest.raises(TaskError, match="a Bare only says how an epoch ended"):
+        require_supervised(Bare())

@@ -1,0 +1,95 @@
+"""Training in the tests' own process, as a worker does, with what a test wants in its place."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import optuna
+
+from lrsearch.storage import EpochMetrics, Lease, TrialQueue
+from lrsearch.study import Study
+from lrsearch.tasks import Progress
+from lrsearch.worker import Grouping, Outcome, Run, StudyTasks, Trainer, TrialInTraining
+from lrsearch.worker.recorder import Recorder
+from lrsearch.worker.trial import Decision
+
+
+def make_trainer(
+    study: Study,
+    queue: TrialQueue | None = None,
+    *,
+    next_progress: Callable[..., Any] = lambda rounds: next(rounds, None),
+    check: Callable[[], None] = lambda: None,
+    grouping: Grouping | None = None,
+    on_end: Callable[[Lease, bool], None] | None = None,
+) -> Trainer:
+    """Return what trains a study's trials here; leases end in `queue` unless `on_end` is given."""
+
+    def end(lease: Lease, failed: bool) -> None:
+        if queue:
+            queue.end(lease, failed=failed)
+
+    return Trainer(
+        study,
+        StudyTasks(study.spec, study.horizons),
+        "cpu",
+        grouping or Grouping(),
+        next_progress=next_progress,
+        check=check,
+        on_end=on_end or end,
+    )
+
+
+class CountingRecorder:
+    """A recorder that only counts epochs; its trial cannot go on after a break."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def load(self) -> tuple[int, None]:
+        return 0, None
+
+    def save(self, run: int, state: Any) -> None:
+        pass
+
+    def record(self, row: EpochMetrics) -> None:
+        self.epochs += 1
+
+    def transaction(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+def train_trial(tasks: StudyTasks, trial: optuna.Trial, recorder: Recorder) -> Outcome:
+    """Train one of Optuna's trials to its end, without a storage of ours."""
+    training = TrialInTraining(tasks, trial, recorder)
+    while isinstance(run := training.wants, Run):
+        for progress in _epochs(run):
+            training.epoch(progress)
+            if isinstance(training.wants, Decision):
+                training.decide()
+            if training.wants is not run:
+                break
+        else:
+            training.end_of_run()
+    assert isinstance(training.wants, Outcome)
+    return training.wants
+
+
+def train_until_decision(training: TrialInTraining) -> None:
+    """Train the run that a trial wants until it wants a decision or is over.
+
+    A trial that is compared after each epoch would begin its run again after the decision.
+    """
+    run = training.wants
+    assert isinstance(run, Run)
+    for progress in _epochs(run):
+        training.epoch(progress)
+        if training.wants is not run:
+            return
+    training.end_of_run()
+
+
+def _epochs(run: Run) -> Iterable[Progress]:
+    return run.task.run(
+        run.schedule, epochs=run.epochs, seed=run.seed, device="cpu", state=run.state
+    )

@@ -1,0 +1,181 @@
+"""Studies that look trained and are not: any number of trials, within seconds."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import insert
+
+from lrsearch import StudySpec, create_study, open_storage
+from lrsearch.reporting import StudyData
+from lrsearch.storage import EpochMetrics, LeaseSpan, trial_id_of
+from lrsearch.storage.tables import leases, metrics, workers
+from lrsearch.study import Study, as_record
+
+EPOCHS, STEPS = 5, 40
+BEGUN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OUTCOMES = ("complete", "complete", "pruned", "pruned", "diverged", "complete", "failed")
+
+
+def synthetic_study(
+    url: str,
+    trials: int,
+    *,
+    name: str = "synthetic",
+    families: Sequence[str] | None = None,
+    outcomes: Sequence[str] = OUTCOMES,
+    direction: str = "maximize",
+    metric: str = "val_accuracy",
+    worker: str = "host",
+) -> Study:
+    """Make a study whose trials end as `outcomes` says, over and over; the best base_lr is 0.1."""
+    storage = open_storage(url)
+    spec = _spec(trials, name, families, direction, metric)
+    study = create_study(storage, spec, SimpleNamespace(epochs=EPOCHS, steps_per_epoch=STEPS))
+    made = _trials(spec, trials, outcomes)
+    study.optuna.add_trials([trial for trial, _ in made])
+    rows = [{"study_id": study.study_id, **row} for _, epochs in made for row in epochs]
+    _write_tables(study, rows, worker)
+    return study
+
+
+@cache
+def synthetic_data(trials: int) -> StudyData:
+    """Make what figures see of such a study, without a storage."""
+    spec = _spec(trials, "synthetic", None, "maximize", "val_accuracy")
+    made = [
+        as_record(trial, spec, [EPOCHS], [EpochMetrics(**row) for row in epochs])
+        for trial, epochs in _trials(spec, trials, OUTCOMES)
+    ]
+    begun = BEGUN.timestamp()
+    spans = [
+        LeaseSpan(f"worker {t.number % 8}", t.id, begun + t.number, begun + t.number + 7)
+        for t in made
+    ]
+    return StudyData("synthetic", spec, [EPOCHS], made, spans)
+
+
+def _spec(
+    trials: int, name: str, families: Sequence[str] | None, direction: str, metric: str
+) -> StudySpec:
+    study = {"name": name, "trials": max(1, trials), "metric": metric, "direction": direction}
+    return StudySpec.from_dict(
+        {
+            "study": study,
+            "task": {"run": "lrsearch.tasks.fashion_mnist:task", "epochs": EPOCHS},
+            "pruning": {"kind": "epochs", "pruner": "median"},
+            "space": {"families": list(families)} if families else {},
+        }
+    )
+
+
+def _trials(
+    spec: StudySpec, count: int, outcomes: Sequence[str]
+) -> list[tuple[FrozenTrial, list[dict[str, Any]]]]:
+    sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    rng = np.random.default_rng(0)
+    return [_trial(sampled, spec, n, outcomes[n % len(outcomes)], rng) for n in range(count)]
+
+
+def _trial(
+    sampled: optuna.Study,
+    spec: StudySpec,
+    number: int,
+    outcome: str,
+    rng: np.random.Generator,
+) -> tuple[FrozenTrial, list[dict[str, Any]]]:
+    asked = sampled.ask()
+    schedule = spec.search_space().suggest(asked, EPOCHS * STEPS)
+    base = math.exp(-(math.log10(schedule.base_lr / 0.1) ** 2) / 4) * 0.9 + rng.normal(0, 0.02)
+    base = -base if spec.study.direction == "minimize" else base
+    trained = {"complete": EPOCHS, "pruned": 1 + number % (EPOCHS - 1)}.get(outcome, 1)
+    values = {epoch: base * epoch / (epoch + 0.5) for epoch in range(1, trained + 1)}
+    attrs = {"schedule": schedule.to_dict(), "total_steps": EPOCHS * STEPS}
+    if outcome == "diverged":
+        attrs["diverged"] = {"run": 0, "epoch": 1, "step": 7, "lr": schedule.lr(7, EPOCHS * STEPS)}
+        values = {}
+    if outcome == "failed":
+        attrs["error"], values = "<b>out of memory</b>", {}
+    begun = BEGUN + timedelta(seconds=10 * number)
+    state = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}
+    trial = FrozenTrial(
+        number=number,
+        state=state.get(outcome, TrialState.PRUNED),
+        value=values[EPOCHS] if outcome == "complete" else None,
+        datetime_start=begun.replace(tzinfo=None),
+        datetime_complete=(begun + timedelta(seconds=9)).replace(tzinfo=None),
+        params=asked.params,
+        distributions=asked.distributions,
+        user_attrs=attrs,
+        system_attrs={},
+        intermediate_values=values,
+        trial_id=number,
+    )
+    epochs = [
+        {
+            "trial": number,
+            "run": 0,
+            "epoch": epoch,
+            "step": 7 if outcome == "diverged" else epoch * STEPS,
+            "lr": schedule.lr(epoch * STEPS - 1, EPOCHS * STEPS),
+            "metrics": {
+                "train_loss": math.nan if outcome == "diverged" else 2.0 / epoch,
+                "val_loss": math.nan if outcome == "diverged" else 2.2 / epoch,
+                spec.study.metric: values.get(epoch, 0.1),
+            },
+        }
+        for epoch in range(1, trained + 1)
+    ]
+    return trial, [] if outcome == "failed" else epochs
+
+
+def _write_tables(study: Study, rows: list[dict[str, Any]], worker: str) -> None:
+    """Write the epochs, and who held which trial: two workers by turns; trial 3 is handed over."""
+    names = [f"{worker}-{index}" for index in range(2)]
+    with study.storage.engine.begin() as connection:
+        for index, name in enumerate(names):
+            connection.execute(
+                insert(workers).values(
+                    worker_id=name,
+                    study_id=study.study_id,
+                    host=worker,
+                    pid=index,
+                    device="cpu",
+                    started=BEGUN.timestamp(),
+                    last_seen=BEGUN.timestamp(),
+                    epochs=0,
+                    ended=BEGUN.timestamp() + 1,
+                )
+            )
+        held = []
+        for trial in study.optuna.get_trials(deepcopy=False):
+            begun = BEGUN.timestamp() + 10 * trial.number
+            holders = names if trial.number == 3 else [names[trial.number % 2]]
+            held += [
+                {
+                    "study_id": study.study_id,
+                    "trial_id": trial_id_of(trial),
+                    "worker_id": name,
+                    "begun": begun + 4 * index,
+                    "expires": begun + 60,
+                    "ended": begun + (4 if index + 1 < len(holders) else 9),
+                }
+                for index, name in enumerate(holders)
+            ]
+        rows = [
+            {
+                **row,
+                "recorded": BEGUN.timestamp(),
+                "metrics": {k: str(v) if math.isnan(v) else v for k, v in row["metrics"].items()},
+            }
+            for row in rows
+        ]
+        for table, values in ((metrics, rows), (leases, held)):
+            if values:
+                connection.execute(insert(table), values)

@@ -1,0 +1,145 @@
+"""Writers are served in order, whoever dies; what belongs together is one transaction."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lrsearch.storage import open_storage, ticket_lock
+from lrsearch.storage.ticket_lock import TicketLock
+
+
+@pytest.fixture
+def counter(tmp_path):
+    return tmp_path / "study.db.turns"
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return open_storage(f"sqlite:///{tmp_path}/study.db")
+
+
+def read(counter):
+    data = counter.read_bytes()
+    return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:16], "big")
+
+
+def all_are_done(counter):
+    drawn, done = read(counter)
+    return drawn == done > 0
+
+
+def test_writers_are_served_in_the_order_in_which_they_came(storage, counter, monkeypatch):
+    monkeypatch.setattr(ticket_lock, "STALLED_AFTER", 1e9)
+    study_id = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    served = []
+
+    def write(name):
+        with storage.writing():
+            served.append(name)
+
+    threads = []
+    with storage.writing():
+        first, _ = read(counter)
+        for name in range(8):
+            threads.append(threading.Thread(target=write, args=(name,)))
+            threads[-1].start()
+            while read(counter)[0] == first + name:  # until it has drawn its number
+                time.sleep(0.001)
+        storage.set_study_user_attr(study_id, "written", True)
+        assert served == []
+    for thread in threads:
+        thread.join()
+    assert served == list(range(8))
+    assert all_are_done(counter)
+
+
+def test_a_writer_that_died_before_its_turn_is_passed_over(storage, counter, monkeypatch):
+    monkeypatch.setattr(ticket_lock, "STALLED_AFTER", 0.01)
+    code = (
+        "from lrsearch.storage.ticket_lock import TicketLock; import os; "
+        f"TicketLock({str(counter)!r}); os._exit(9)"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=False)
+    assert read(counter)[0] - read(counter)[1] == 3
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    assert all_are_done(counter)
+
+
+def test_a_writer_that_comes_back_late_sets_nobody_back(counter, monkeypatch):
+    monkeypatch.setattr(ticket_lock, "STALLED_AFTER", 0.01)
+    late, next_one = TicketLock(str(counter)), TicketLock(str(counter))
+    next_one.wait()
+    next_one.end()
+    late.wait()
+    late.end()
+    assert read(counter) == (2, 2)
+
+
+def test_a_guard_that_forbids_a_transaction_ends_the_turn(storage, counter):
+    def forbid(_connection):
+        raise RuntimeError("no")
+
+    with storage.guarded(forbid), pytest.raises(RuntimeError), storage.writing():
+        pass
+    assert all_are_done(counter)
+    assert storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s") == 1
+
+
+def test_a_counter_that_cannot_be_opened_is_done_without(storage, counter):
+    counter.mkdir()
+    assert storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s") == 1
+
+
+def test_a_damaged_counter_heals(storage, counter):
+    counter.write_bytes((1).to_bytes(8, "big") + (5).to_bytes(8, "big") + b"more")
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s")
+    assert read(counter) == (6, 6)
+    counter.write_bytes(b"\1")
+    storage.set_study_user_attr(1, "key", 1)
+    assert storage.get_study_user_attrs(1) == {"key": 1}
+
+
+def test_what_is_written_together_is_written_wholly_or_not_at_all(storage_url):
+    storage = open_storage(storage_url)
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+
+    def break_off():
+        with storage.writing():
+            trial.report(1.0, 1)
+            with storage.writing():
+                trial.set_user_attr("key", 1)
+            raise RuntimeError("a worker dies here")
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert study.trials[0].intermediate_values == {}
+    assert study.trials[0].user_attrs == {}
+    with storage.writing():
+        storage.set_trial_intermediate_value(trial._trial_id, 2, 3.0)
+        trial.set_user_attr("key", 2)
+        study.tell(trial, 4.0)
+    assert study.trials[0].intermediate_values == {2: 3.0}
+    assert study.trials[0].user_attrs == {"key": 2}
+    assert study.trials[0].state == TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("value", [0.5, float("inf"), float("-inf"), float("nan")])
+def test_a_report_is_stored_as_optuna_stores_it(storage_url, value):
+    study = optuna.create_study(storage=open_storage(storage_url))
+    trial = study.ask()
+    trial.report(7.0, 3)
+    study._storage.set_trial_intermediate_value(trial._trial_id, 3, value)  # in its place
+    plain = optuna.load_study(storage=storage_url, study_name=study.study_name)
+    assert plain.trials[0].intermediate_values == pytest.approx({3: value}, nan_ok=True)
+    study.tell(trial, 1.0)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_intermediate_value(trial._trial_id, 4, 1.0)
+    with pytest.raises(KeyError):
+        study._storage.set_trial_intermediate_value(999, 4, 1.0)
