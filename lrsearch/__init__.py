@@ -1,4 +1,22 @@
-"""Which learning-rate schedule, with which parameters? A search over schedules with Optuna."""
+"""Which learning-rate schedule, with which parameters? A search over schedules with Optuna.
+
+Example:
+    A search from Python, with one worker in this process:
+
+        from lrsearch import StudySpec, create_study, open_storage, open_study
+        from lrsearch.tasks import load_task
+        from lrsearch.worker import work
+
+        url = "sqlite:///quick.db"
+        spec = StudySpec.from_toml("studies/quick.toml")
+        task = load_task(spec.task.run, spec.task_options())
+        create_study(open_storage(url), spec, task)
+        work(url, None, "cpu")
+
+        study = open_study(open_storage(url))
+        study.best().schedule  # a `Schedule`
+        study.optuna  # an ordinary Optuna study
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

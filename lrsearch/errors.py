@@ -54,7 +54,12 @@ class StudyError(LrsearchError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown `word`: the nearest of `known`, or all."""
+    """Return the end of a message about an unknown `word`: the nearest of `known`, or all.
+
+    Example:
+        >>> nearest("cosin", ["constant", "cosine", "step"])
+        "did you mean 'cosine'?"
+    """
     known = sorted(known)
     close = get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -13,7 +13,7 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(lrsearch.__path__, "lrsearch.")
     if not module.name.endswith("__main__")  # it runs the command line
 )
-LEAST_EXAMPLES = 25
+LEAST_EXAMPLES = 50
 
 
 @pytest.mark.parametrize("name", MODULES)

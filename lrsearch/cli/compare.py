@@ -66,6 +66,5 @@ def compare(
         confirmation, results = read_comparison(confirming, searches)
     print_comparison(confirmation, results)
     if output is not None:
-        write_figures(
-            output, "Families compared", summarize(confirmation), [compared(confirmation, results)]
-        )
+        figures = [compared(confirmation, results)]
+        write_figures(output, "Families compared", summarize(confirmation), figures)

@@ -12,7 +12,7 @@ from lrsearch.schedules import format_value
 
 
 def print_confirmation(confirmation: Confirmation) -> None:
-    """Print what a confirmation confirmation: a table, then sentences."""
+    """Print a confirmation: a table, then sentences."""
     console = Console(highlight=False, soft_wrap=True)
     table = _table(("schedule", "base_lr", f"{confirmation.metric} ± 95 %", "sd", "behind ± 95 %"))
     for row in confirmed_rows(confirmation):
@@ -26,15 +26,8 @@ def print_confirmation(confirmation: Confirmation) -> None:
 def print_comparison(confirmation: Confirmation, results: Sequence[FamilyResult]) -> None:
     """Print what came of each family: a table, then sentences."""
     console = Console(highlight=False, soft_wrap=True)
-    columns = (
-        "family",
-        f"{confirmation.metric} ± 95 %",
-        "base_lr",
-        "to 99 %",
-        "good base_lr",
-        "diverged",
-    )
-    table = _table(columns)
+    value = f"{confirmation.metric} ± 95 %"
+    table = _table(("family", value, "base_lr", "to 99 %", "good base_lr", "diverged"))
     of = {row[0]: row for row in confirmed_rows(confirmation)}
     for result in results:
         table.add_row(

@@ -15,7 +15,10 @@ def status(
     study: StudyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show where a study stands: counts, the best schedule so far, the workers."""
+    """Show where a study stands: counts, the best schedule so far, the workers.
+
+    It names trials that were unstable but recovered, which evaluations once an epoch miss.
+    """
     from lrsearch.cli.view import print_status
     from lrsearch.study import read_status
 
@@ -32,5 +35,5 @@ def stop(storage: StorageOption = DEFAULT_STORAGE, study: StudyOption = None) ->
     with opened(storage, study) as opened_study:
         opened_study.set_stopping(True)
         typer.echo(
-            f"the workers of {opened_study.name!r} leave within seconds; `lrsearch resume` goes on"
+            f"the workers of {opened_study.name!r} leave in seconds; `lrsearch resume` goes on"
         )

@@ -25,8 +25,15 @@ def work(
 ) -> None:
     """Run one worker in the foreground: what a batch system starts, on any machine.
 
-    It trains trials until the study's budget is used up. SIGINT or SIGTERM hands back what it has
-    in hand, for another worker to go on with.
+    It trains trials until the study's budget is used up. SIGINT or SIGTERM hands its trials back,
+    for another worker to continue. Under SLURM, any number of preemptible jobs:
+
+    \b
+    #!/bin/bash
+    #SBATCH --array=1-16 --gres=gpu:1 --requeue --signal=TERM@60
+    export LRSEARCH_STORAGE=postgresql+psycopg://me@db-host/lrsearch
+    export LRSEARCH_FILES=/shared/lrsearch
+    srun lrsearch work --device cuda
     """
     from lrsearch import worker
     from lrsearch.storage import NoTrialReason

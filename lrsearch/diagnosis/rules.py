@@ -37,6 +37,12 @@ def smooth(lrs: Floats, losses: Floats, bandwidth: float = BANDWIDTH) -> LossCur
     Unlike a moving average of the past it has no lag, no bias at the start, and gives the slope
     with the loss. Losses above twice the first are cut, so that the blow-up drowns nothing.
     Fan & Gijbels 1996, "Local polynomial modelling and its applications".
+
+    Example:
+        >>> rates = np.geomspace(1e-5, 1, 201)
+        >>> losses = 2 - np.tanh(2 * np.log10(100 * rates)) + 5 * rates**4
+        >>> round(steepest(smooth(rates, losses)), 1)  # of a loss that is steepest at 0.01
+        -2.0
     """
     x = np.log10(lrs)
     start = float(np.median(losses[: max(1, len(losses) // 10)]))

@@ -1,4 +1,7 @@
-"""The diagnosis: sweep, look above the best rate, try warmup, clipping and another optimizer."""
+"""The diagnosis: sweep, look above the best rate, try warmup, clipping and another optimizer.
+
+It follows the tuning playbook, https://github.com/google-research/tuning_playbook.
+"""
 
 from __future__ import annotations
 

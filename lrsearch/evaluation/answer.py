@@ -25,13 +25,9 @@ def read_answer(study: Study, number: int | None = None) -> Answer:
     """
     if number is not None:
         return Answer(study.complete(number))
-    confirmation = last_confirmation(study)
-    if confirmation and confirmation.winner and confirmation.winner.trial is not None:
-        row = next(
-            row for row in confirmed_rows(confirmation) if row[0] == confirmation.winner.name
-        )
-        confirmed = (
-            f"{confirmation.metric} {row[2]} (95 %) on {len(confirmation.seeds)} fresh seeds"
-        )
-        return Answer(study.record(confirmation.winner.trial), confirmed)
+    last = last_confirmation(study)
+    if last and last.winner and last.winner.trial is not None:
+        row = next(row for row in confirmed_rows(last) if row[0] == last.winner.name)
+        confirmed = f"{last.metric} {row[2]} (95 %) on {len(last.seeds)} fresh seeds"
+        return Answer(study.record(last.winner.trial), confirmed)
     return Answer(study.best())

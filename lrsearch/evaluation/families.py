@@ -15,7 +15,7 @@ from lrsearch.evaluation.confirmation import Confirmation, Entry, read_confirmat
 from lrsearch.schedules import families, family_named
 from lrsearch.study import Study, StudySpec, TrialRecord
 
-GOOD_TRIAL_MARGIN = 0.005
+GOOD_MARGIN = 0.005
 """A trial this near to its family's best (0.5 pp of accuracy) is as good as it."""
 END_VALUE_SHARE = 0.99
 """The share of a run's final value at which it is all but there."""
@@ -90,18 +90,15 @@ def read_comparison(
     confirming: Study, searches: dict[str, Study]
 ) -> tuple[Confirmation, list[FamilyResult]]:
     """Read what came of each family, the best first and those that diverged last."""
-    confirmation = read_confirmation(confirming)
-    results = [
-        _result(confirmation, entry, confirming, searches[entry.name])
-        for entry in confirmation.entries
-    ]
-    sign = -1 if confirmation.maximize else 1
+    fresh = read_confirmation(confirming)
+    results = [_result(fresh, entry, confirming, searches[entry.name]) for entry in fresh.entries]
+    sign = -1 if fresh.maximize else 1
 
     def place(result: FamilyResult) -> tuple[bool, float]:
         values = list(result.entry.values.values())
         return bool(result.entry.diverged), sign * float(np.mean(values or [0.0]))
 
-    return confirmation, sorted(results, key=place)
+    return fresh, sorted(results, key=place)
 
 
 def _best(study: Study) -> TrialRecord | None:
@@ -111,23 +108,21 @@ def _best(study: Study) -> TrialRecord | None:
         return None
 
 
-def _result(
-    confirmation: Confirmation, entry: Entry, confirming: Study, search: Study
-) -> FamilyResult:
+def _result(fresh: Confirmation, entry: Entry, confirming: Study, search: Study) -> FamilyResult:
     best, trials = search.best(), search.records()
     assert best.final_value is not None
     good = [
         trial.base_lr
         for trial in trials
         if trial.final_value is not None
-        and abs(trial.final_value - best.final_value) <= GOOD_TRIAL_MARGIN
+        and abs(trial.final_value - best.final_value) <= GOOD_MARGIN
     ]
-    index = confirmation.entries.index(entry)
+    index = fresh.entries.index(entry)
     return FamilyResult(
         family=entry.name,
         entry=entry,
         params=dict(best.params),
-        epochs=_epochs_to_the_end(confirming, index) if confirmation.maximize else None,
+        epochs=_epochs_to_the_end(confirming, index) if fresh.maximize else None,
         decades=math.log10(max(good) / min(good)),
         diverged=sum(trial.diverged is not None for trial in trials) / len(trials),
     )

@@ -52,6 +52,12 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
     Args:
         values: float64[K, S], K ≥ 1 schedules on S ≥ 2 seeds, all finite.
         maximize: whether more is better.
+
+    Example:
+        >>> values = np.array([[0.90, 0.91, 0.92], [0.90, 0.92, 0.91], [0.50, 0.52, 0.51]])
+        >>> comparison = compare(values)
+        >>> comparison.best, comparison.indistinguishable.tolist()
+        (0, [True, True, False])
     """
     count, seeds = values.shape
     mean = values.mean(axis=1)

@@ -9,32 +9,30 @@ from lrsearch.evaluation.confirmation import Confirmation, Entry
 
 def summarize(confirmation: Confirmation) -> list[str]:
     """Return the result of a confirmation as sentences."""
-    if confirmation.winner is None or confirmation.comparison is None:
+    winner, comparison = confirmation.winner, confirmation.comparison
+    if winner is None or comparison is None:
         return ["Every schedule diverged on a seed; none can be recommended. Lower base_lr."]
-    winner, seeds = confirmation.winner, len(confirmation.seeds)
+    seeds = len(confirmation.seeds)
     said = []
-    for index in np.argsort(confirmation.comparison.difference):
+    for index in np.argsort(comparison.difference):
         other = confirmation.compared[index]
         if other is winner:
             continue
         low, high = (
             _points(confirmation, bounds[index])
-            for bounds in (
-                confirmation.comparison.difference_low,
-                confirmation.comparison.difference_high,
-            )
+            for bounds in (comparison.difference_low, comparison.difference_high)
         )
-        if confirmation.comparison.indistinguishable[index]:
+        if comparison.indistinguishable[index]:
             said.append(
                 f"{other.name} cannot be told apart from {winner.name} (at most {high} behind)"
             )
         else:
-            behind = _points(confirmation, confirmation.comparison.difference[index])
+            behind = _points(confirmation, comparison.difference[index])
             said.append(
                 f"{winner.name} beats {other.name} by {behind} "
                 f"(95 % CI {low} to {high}, {seeds} seeds)"
             )
-    for entry, outlier in zip(confirmation.compared, confirmation.comparison.outlier, strict=True):
+    for entry, outlier in zip(confirmation.compared, comparison.outlier, strict=True):
         if outlier:
             worst, best = min(entry.values.values()), max(entry.values.values())
             said.append(
@@ -62,23 +60,15 @@ def confirmed_rows(confirmation: Confirmation) -> list[list[str]]:
     behind the best on the same seeds ± half the interval of that; those that diverged last.
     """
     rows = []
-    if confirmation.comparison is not None:
-        c = confirmation.comparison
+    if c := confirmation.comparison:
         for index in np.argsort(c.difference):
             entry = confirmation.compared[index]
             alone = c.high[index] - c.mean[index]
-            behind = c.difference_high[index] - c.difference[index]
-            rows.append(
-                [
-                    entry.name,
-                    f"{entry.schedule.base_lr:.4g}",
-                    f"{c.mean[index]:.4f} ± {alone:.4f}",
-                    f"{c.deviation[index]:.4f}",
-                    "the best"
-                    if entry is confirmation.winner
-                    else f"{c.difference[index]:.4f} ± {behind:.4f}",
-                ]
-            )
+            mean, deviation = f"{c.mean[index]:.4f} ± {alone:.4f}", f"{c.deviation[index]:.4f}"
+            width = c.difference_high[index] - c.difference[index]
+            behind = f"{c.difference[index]:.4f} ± {width:.4f}"
+            last = "the best" if entry is confirmation.winner else behind
+            rows.append([entry.name, f"{entry.schedule.base_lr:.4g}", mean, deviation, last])
     for entry in confirmation.entries:
         if entry.diverged:
             ran = f"diverged on {len(entry.diverged)} of {len(confirmation.seeds)}"

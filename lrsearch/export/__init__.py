@@ -1,4 +1,8 @@
-"""The best schedule, for use elsewhere: one function per format."""
+"""The best schedule, for use elsewhere: one function per format.
+
+Where a framework has a schedule of its own that is equal at every update, the file uses it. For
+`plateau` it always uses the framework's own rule.
+"""
 
 from collections.abc import Callable
 

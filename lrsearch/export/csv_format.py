@@ -16,6 +16,13 @@ def to_csv(best: Exported) -> str:
 
     Raises:
         StudyError: for `plateau`, if its task gave no `val_loss`.
+
+    Example:
+        >>> from lrsearch.schedules import Clock, Linear, Schedule
+        >>> clock = Clock(total_steps=2, parts=1)
+        >>> best = Exported(Schedule(Linear(), 1.0), "first", 3, 0.9, clock, losses=())
+        >>> to_csv(best).splitlines()
+        ['step,lr,momentum', '0,1.0,', '1,0.5,']
     """
     if best.schedule.family.reads_losses and not best.losses:
         raise StudyError(

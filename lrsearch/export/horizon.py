@@ -13,6 +13,13 @@ def rescaled(best: Exported, total_steps: int) -> Exported:
 
     Raises:
         ScheduleError: if `total_steps` is below 1.
+
+    Example:
+        >>> from lrsearch.schedules import Clock, Linear, Schedule
+        >>> clock = Clock(total_steps=100, parts=10)
+        >>> best = Exported(Schedule(Linear(), 1.0), "first", 3, 0.9, clock, losses=())
+        >>> rescaled(best, 2000).total_steps
+        2000
     """
     return replace(best, clock=best.clock.scaled(total_steps))
 
@@ -22,15 +29,15 @@ def lost(best: Exported, total_steps: int) -> list[str]:
     if total_steps == best.total_steps:
         return []
     schedule = best.schedule
-    found = [
+    notes = [
         f"base_lr {schedule.base_lr:g} was found with {best.total_steps} updates and is not "
         f"rescaled; another may be better with {total_steps}"
     ]
     if isinstance(schedule.family, Plateau):
-        found.append(
+        notes.append(
             "patience and cooldown count evaluations, so their share of the run changes unless "
             "there are as many evaluations as before"
         )
     if schedule.warmup and schedule.warmup.fraction * total_steps < 1:
-        found.append(f"the warmup is shorter than one of {total_steps} updates, so there is none")
-    return found
+        notes.append(f"the warmup is shorter than one of {total_steps} updates, so there is none")
+    return notes

@@ -26,7 +26,14 @@ def markdown_code(text: str) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """Return a table in GitHub's Markdown."""
+    """Return a table in GitHub's Markdown.
+
+    Example:
+        >>> print(markdown_table(Table(["family", "trials"], [["cosine", "12"]])))
+        | family | trials |
+        | --- | --- |
+        | cosine | 12 |
+    """
     lines = [table.head, ["---"] * len(table.head), *table.rows]
     cells = [[cell if cell == "---" else markdown_text(cell) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -53,7 +53,13 @@ def same_curve(one: Schedule, other: Schedule, clock: Clock) -> bool:
 
 
 def is_degenerate(schedule: Schedule, clock: Clock) -> bool:
-    """Return whether a schedule is all but zero throughout a run."""
+    """Return whether a schedule is all but zero throughout a run.
+
+    Example:
+        >>> from lrsearch.schedules import Linear
+        >>> is_degenerate(Schedule(Linear(), 0.1), Clock(total_steps=100, parts=10))
+        False
+    """
     if schedule.family.reads_losses:
         return False
     above = curves(schedule, clock).lr > TOLERANCE * schedule.base_lr

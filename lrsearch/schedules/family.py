@@ -28,6 +28,10 @@ def completed(x: float, period: float) -> int:
     """Return how many whole periods lie in [0, x]; a boundary within 1e-9 of a period is reached.
 
     A plain ⌊x / period⌋ misses boundaries by rounding: at x = 0.3 and period 0.1 it gives 2.
+
+    Example:
+        >>> completed(0.3, 0.1), completed(0.25, 0.1), int(0.3 / 0.1)
+        (3, 2, 2)
     """
     return math.floor(x / period + 1e-9)
 
@@ -49,7 +53,12 @@ class Parameter:
     only_if: tuple[str, Any] | None = None
 
     def rule(self) -> str:
-        """Return the rule in words, such as "0 < value ≤ 1" or "one of cos, linear"."""
+        """Return the rule in words.
+
+        Example:
+            >>> Parameter(0.5, Fixed(0.5), above=0, at_most=1).rule()
+            '0 < value ≤ 1'
+        """
         if isinstance(self.domain, Choice):
             return f"one of {self.domain}"
         low = f"{self.above:g} < " if self.above > self.at_least else f"{self.at_least:g} ≤ "
@@ -163,6 +172,11 @@ def family_named(name: str) -> type[Family]:
 
     Raises:
         ScheduleError: if there is none, with the nearest.
+
+    Example:
+        >>> from lrsearch.schedules import family_named
+        >>> family_named("cosine")(min_factor=0.1)
+        Cosine(min_factor=0.1)
     """
     if name not in list(families):  # a list: what stands in a file need not be hashable
         raise ScheduleError(f"no schedule is called {name!r}; {nearest(str(name), families)}")

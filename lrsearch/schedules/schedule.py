@@ -73,6 +73,11 @@ class Schedule:
             step: the update, from 0; past the end the last value holds.
             total_steps: the length of the run in updates, at least 1.
             losses: validation losses of the evaluations so far; only `plateau` reads them.
+
+        Example:
+            >>> from lrsearch.schedules import Linear, Schedule
+            >>> Schedule(Linear(), base_lr=0.4).lr(step=50, total_steps=100)
+            0.2
         """
         step = in_run(step, total_steps)
         rise = self.warmup.fraction * total_steps if self.warmup else 0.0
@@ -82,7 +87,13 @@ class Schedule:
         return self.base_lr * self.family(Position(x, step, total_steps, losses))
 
     def momentum(self, step: int, total_steps: int) -> float | None:
-        """Return the momentum of one update; `None` where the schedule leaves it alone."""
+        """Return the momentum of one update; `None` where the schedule leaves it alone.
+
+        Example:
+            >>> from lrsearch.schedules import OneCycle, Schedule
+            >>> Schedule(OneCycle(), base_lr=0.1).momentum(step=0, total_steps=100)
+            0.95
+        """
         step = in_run(step, total_steps)
         return self.family.momentum(Position(step / total_steps, step, total_steps, ()))
 

@@ -81,6 +81,11 @@ def family_in_turn(families: Sequence[str], place: int, per_family: int, seed: i
         place: the trial's place among those that are sampled, from 0.
         per_family: how many of the first trials each family gets.
         seed: of the order.
+
+    Example:
+        >>> dues = [family_in_turn(["cosine", "step"], place, 2, seed=0) for place in range(5)]
+        >>> dues.count("cosine"), dues.count("step"), dues[-1]
+        (2, 2, None)
     """
     if not 0 <= place < per_family * len(families):
         return None

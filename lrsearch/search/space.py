@@ -57,6 +57,12 @@ class SearchSpace:
     Raises:
         SpecError: for an unknown name, or a domain that allows an illegal value.
         ScheduleError: for an unknown family.
+
+    Example:
+        >>> from optuna.trial import FixedTrial
+        >>> space = SearchSpace(families=("constant", "cosine"), domains={"base_lr": Fixed(0.1)})
+        >>> space.suggest(FixedTrial({"schedule": "constant", "warmup": "none"}), total_steps=1000)
+        Schedule(family=Constant(), base_lr=0.1, warmup=None)
     """
 
     families: tuple[str, ...] = tuple(families)
@@ -96,6 +102,11 @@ class SearchSpace:
             names: families to choose from; `None` for all.
             domains: by parameter name, a `Domain` or what `read_domain` reads.
             base_lr: the domain of `base_lr` if `domains` has none.
+
+        Example:
+            >>> space = SearchSpace.read(["step"], {"base_lr": {"low": 0.01, "high": 1.0}})
+            >>> str(space.domain("base_lr"))
+            '0.01 … 1 (log)'
         """
         likes = {name: parameter.domain for name, parameter in parameters().items()}
         likes["base_lr"] = base_lr
@@ -234,6 +245,13 @@ def suggest_schedule(
     Raises:
         SpecError: for an unknown name, a domain that allows an illegal value, or a warmup that
             does not fit the run.
+
+    Example:
+        >>> from optuna.trial import FixedTrial
+        >>> params = {"schedule": "noam", "base_lr": 0.1, "noam.warmup_fraction": 0.1}
+        >>> schedule = suggest_schedule(FixedTrial(params), total_steps=1000)
+        >>> schedule.family.name, round(schedule.lr(99, 1000), 3)
+        ('noam', 0.1)
     """
     space = SearchSpace.read(families, domains)
     space.check_run(total_steps)

@@ -76,9 +76,9 @@ class Storage(ReadCache):
     def files(self) -> Path:
         """The folder for checkpoints and logs.
 
-        `LRSEARCH_FILES` if set (where several machines share a study, on a disk they share, so
-        that one can go on with the other's trial); else beside a SQLite file, or for PostgreSQL in
-        the user's cache.
+        It is in `LRSEARCH_FILES` if that is set; else beside a SQLite file (`lrsearch.db.files/`),
+        and for PostgreSQL in the user's cache. Where several machines share a study, set it to a
+        folder on a disk that they share: without, a machine starts another's trial over.
         """
         url = self.engine.url
         name = sha256(url.set(password=None).render_as_string().encode()).hexdigest()[:16]

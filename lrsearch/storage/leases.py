@@ -1,7 +1,8 @@
 """Leases: which worker holds which trial, until when.
 
 A running trial has one open lease. Only its holder may write to the trial: `Lease.check` begins
-each of its transactions and renews the lease.
+each of its transactions and renews the lease. A worker that was only slow, and whose trial was
+taken over, notices that before it writes, and leaves the trial alone.
 """
 
 from __future__ import annotations

@@ -37,7 +37,12 @@ def reason_of(error: Exception) -> str:
 
 
 def masked(url: str | URL) -> str:
-    """Return the URL for people to read, its password hidden."""
+    """Return the URL for people to read, its password hidden.
+
+    Example:
+        >>> masked("postgresql+psycopg://me:secret@db-host/lrsearch")
+        'postgresql+psycopg://me:***@db-host/lrsearch'
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

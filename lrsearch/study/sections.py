@@ -96,7 +96,12 @@ PRUNING: dict[str, type[BaseModel]] = {
 
 
 class WorkersSection(Section):
-    """`[workers]`: seconds until a silent worker is given up, and how much failure ends a study."""
+    """`[workers]`: seconds until a silent worker is given up, and how much failure ends a study.
+
+    After `lease` seconds without a sign of life a worker's trials are taken over. The study stops
+    after `max_failures` failed trials in a row. A worker that crashes before it has trained an
+    epoch is started again at most `max_restarts` times.
+    """
 
     lease: float = Field(default=60.0, ge=1, allow_inf_nan=False)
     max_failures: int = Field(default=3, ge=1)

@@ -76,7 +76,14 @@ class StudySpec(Section):
 
     @classmethod
     def from_dict(cls, data: Any) -> StudySpec:
-        """Read the JSON form, which has the study file's keys."""
+        """Read the JSON form, which has the study file's keys.
+
+        Example:
+            >>> study, task = {"name": "first", "trials": 4}, {"run": "my_module:my_task"}
+            >>> spec = StudySpec.from_dict({"study": study, "task": task})
+            >>> spec.study.metric, spec.sampler.kind, spec.pruning.kind
+            ('val_accuracy', 'tpe', 'horizons')
+        """
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -87,7 +94,14 @@ class StudySpec(Section):
         return self.model_dump(mode="json")
 
     def differences(self, other: StudySpec) -> list[str]:
-        """Return the keys in which `other` differs, each with both values."""
+        """Return the keys in which `other` differs, each with both values.
+
+        Example:
+            >>> data = {"study": {"name": "first", "trials": 4}, "task": {"run": "my_module:task"}}
+            >>> more = data | {"study": {"name": "first", "trials": 8}}
+            >>> StudySpec.from_dict(data).differences(StudySpec.from_dict(more))
+            ['study.trials: 4 → 8']
+        """
         mine, theirs = _flat(self.to_dict()), _flat(other.to_dict())
         return [
             f"{key}: {mine.get(key, 'not set')!r} → {theirs.get(key, 'not set')!r}"
@@ -172,10 +186,9 @@ class StudySpec(Section):
     def _task_domains(self) -> dict[str, Domain]:
         domains = {}
         for name, value in self.space.items():
-            if not name.startswith("task."):
-                continue
             try:
-                domains[name] = read_domain(value)
+                if name.startswith("task."):
+                    domains[name] = read_domain(value)
             except DomainError as error:
                 raise SpecError(f"space.{name}: {error}") from None
         return domains

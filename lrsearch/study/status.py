@@ -125,10 +125,8 @@ def _read_best(study: Study) -> Best | None:
 
 def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerStatus]:
     rows = read_workers(study.storage, study.study_id)
-    trials_of = {
-        row.id: [records[trial] for trial in row.trials if trial in records] for row in rows
-    }
-    numbers = [record.number for mine in trials_of.values() for record in mine]
+    held = {row.id: [records[trial] for trial in row.trials if trial in records] for row in rows}
+    numbers = [record.number for mine in held.values() for record in mine]
     epochs = epochs_by_trial(study.storage, study.study_id, numbers)
     workers = [
         WorkerStatus(
@@ -138,9 +136,7 @@ def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerS
             device=row.device,
             last_seen=row.last_seen,
             alive=row.silent <= study.spec.workers.lease,
-            trials=[
-                _running(record, epochs.get(record.number, [])) for record in trials_of[row.id]
-            ],
+            trials=[_running(record, epochs.get(record.number, [])) for record in held[row.id]],
         )
         for row in rows
     ]

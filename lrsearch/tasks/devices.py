@@ -34,6 +34,10 @@ def slots(
 
     Raises:
         DeviceError: if "cuda" is asked for and there is no GPU.
+
+    Example:
+        >>> [slot.device for slot in slots("cpu", workers=2)]
+        ['cpu', 'cpu']
     """
     gpus = [] if device == "cpu" else _visible_gpus()
     if device == "cuda" and not gpus:

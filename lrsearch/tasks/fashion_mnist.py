@@ -72,7 +72,8 @@ def task(
         data_dir: where the data lies or is downloaded to; else `LRSEARCH_DATA_DIR`, else a cache
             folder in the user's home.
         subset: train on that many images only, and validate on a fifth as many, for a quick look.
-        clip_norm: a gradient with a larger L2 norm is scaled down to it.
+        clip_norm: a gradient with a larger L2 norm is scaled down to it. In a study file `"p90"`
+            has `launch` measure one: the 90th percentile of the gradient's norms.
         precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
 
     Raises:

@@ -33,6 +33,10 @@ class Progress:
             is interrupted starts over. Its tensors may be the run's own: save or copy them first.
         test: returns metrics (`test_…`) on data that no search looks at. It is called, if at all,
             after the last epoch of a run that confirms a schedule, before the run goes on.
+
+    Example:
+        >>> Progress(1, {"val_loss": 0.7}).diverged, Progress(2, {"val_loss": math.nan}).diverged
+        (False, True)
     """
 
     epoch: int
@@ -84,6 +88,8 @@ class Task(Protocol):
         state: dict[str, Any] | None = None,
     ) -> Iterable[Progress]:
         """Train from scratch, or on from `state`, and yield once per epoch.
+
+        A task needs no change to be trained on shorter horizons: `epochs` says how long a run is.
 
         Args:
             schedule: gives the rate of every update: `schedule.lr(step, epochs · steps_per_epoch)`.

@@ -1,4 +1,8 @@
-"""A worker: what trains the trials of a study, on one device; and the launcher that starts them."""
+"""A worker: what trains the trials of a study, on one device; and the launcher that starts them.
+
+With one worker on a CPU, a study file gives the same study each time, also if the worker was killed
+and started again in between.
+"""
 
 from lrsearch.worker.grouping import Grouping, choose_grouping
 from lrsearch.worker.launcher import FAILING, run_workers

@@ -1,4 +1,8 @@
-"""How a worker trains its trials: in groups, where a trial alone is a group of one."""
+"""How a worker trains its trials: in groups, where a trial alone is a group of one.
+
+A pack for which the device has too little memory is halved, and no trial is lost: each goes on from
+its last checkpoint.
+"""
 
 from __future__ import annotations
 

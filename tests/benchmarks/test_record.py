@@ -26,17 +26,17 @@ def test_the_record_has_all_families_on_every_horizon_and_further_seeds():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_search_that_prunes_nothing_pays_for_all_and_keeps_the_best(name):
     record = read(name)
-    found = RULES["none"](name, 0)
+    outcome = RULES["none"](name, 0)
     trained = sum(len(record.curve(trial, 0, record.epochs)) for trial in record.schedules)
-    assert found.cost == trained / (len(record.schedules) * record.epochs)
-    assert found.best_kept
-    assert found.regret >= 0
+    assert outcome.cost == trained / (len(record.schedules) * record.epochs)
+    assert outcome.best_kept
+    assert outcome.regret >= 0
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_costs_less_and_repeats_itself(rule):
-    found = [RULES[rule]("momentum", 7) for _ in range(2)]
-    assert found[0] == found[1]
-    assert 0 < found[0].cost <= 1
+    outcome, again = (RULES[rule]("momentum", 7) for _ in range(2))
+    assert outcome == again
+    assert 0 < outcome.cost <= 1
     if rule != "none":
-        assert found[0].cost < 0.8
+        assert outcome.cost < 0.8

@@ -146,8 +146,10 @@ def test_markdown_holds_the_same_and_its_pictures(tmp_path, monkeypatch):
 
 
 def test_pictures_without_a_browser_end_in_one_message(tmp_path, monkeypatch):
+    from choreographer.errors import ChromeNotFoundError
+
     def no_browser(*_: object, **__: object) -> None:
-        raise files.ChromeNotFoundError
+        raise ChromeNotFoundError
 
     monkeypatch.setattr(files, "write_images", no_browser)
     study = synthetic_study(f"sqlite:///{tmp_path}/study.db", 2)

@@ -121,7 +121,7 @@ def _bad_network(request, monkeypatch):
 
 
 def told(root):
-    """Return what is told when the data under `root` is asked for: one line with the way out."""
+    """Return the error where the data under `root` is loaded: one line with the way out."""
     with pytest.raises(DataError) as error:
         _ = task(data_dir=str(root)).steps_per_epoch
     message = str(error.value)

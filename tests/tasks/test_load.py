@@ -61,12 +61,12 @@ class Unfinished:
     epochs = 3
 
 
-class Room:
+class Namespace:
     def factory(noise=0.1, depth=2):
         return Mine(noise=noise * depth)
 
 
-instance, plain, factory, number = Mine(noise=0.5), Plain(), Room.factory, 3
+instance, plain, factory, number = Mine(noise=0.5), Plain(), Namespace.factory, 3
 
 
 def passing_on(**options):
@@ -115,7 +115,7 @@ def test_a_bare_generator_is_a_task():
         ("mine:Mine", {"noise": 0.2}, 3, 0.2),
         ("mine:factory", {}, 3, 0.1 * 2),
         ("mine:factory", {"depth": 4}, 3, 0.1 * 4),
-        ("mine:Room.factory", {"noise": 0.3}, 3, 0.3 * 2),
+        ("mine:Namespace.factory", {"noise": 0.3}, 3, 0.3 * 2),
         ("mine:passing_on", {"noise": 0.4, "epochs": 8}, 8, 0.4),
     ],
 )
@@ -139,7 +139,7 @@ def test_the_options_of_our_own_task(small_data):
         ("nowhere:task", {}, "run from its folder, or add that to PYTHONPATH"),
         ("needs:task", {}, "No module named 'not_installed'"),
         ("mine:nothing", {}, "module 'mine' has no 'nothing'"),
-        ("mine:Room.nothing", {}, "module 'mine' has no 'Room.nothing'"),
+        ("mine:Namespace.nothing", {}, "module 'mine' has no 'Namespace.nothing'"),
         ("mine:number", {}, "is no task and makes none: it is a int"),
         ("mine:Unfinished", {}, "a Unfinished has no steps_per_epoch, run"),
         ("mine:factory", {"nois": 1}, "task.nois is no option of 'mine:factory'; did you mean"),

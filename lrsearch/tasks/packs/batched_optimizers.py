@@ -139,13 +139,10 @@ def _adam(inputs: UpdateInputs, options: Options) -> None:
 def _nadam(inputs: UpdateInputs, options: Options) -> None:
     means, squares, step = _averaged(inputs, options)
     decay = options["momentum_decay"]
-    mu, coming_mu = (
-        inputs.momentum * (1 - 0.5 * 0.96 ** (when * decay)) for when in (step, step + 1)
-    )
+    mu, coming_mu = (inputs.momentum * (1 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
     product = inputs.state["mu_product"].mul_(mu.to(inputs.state["mu_product"].dtype)).double()
-    spread = (
-        squares.div(inputs.rounded(1 - options["betas"][1] ** step)).sqrt_().add_(options["eps"])
-    )
+    correction = inputs.rounded(1 - options["betas"][1] ** step)
+    spread = squares.div(correction).sqrt_().add_(options["eps"])
     inputs.descend(inputs.gradients.div_(spread), inputs.lr * (1 - mu) / (1 - product))
     inputs.descend(means / spread, inputs.lr * coming_mu / (1 - product * coming_mu))
 

@@ -36,10 +36,8 @@ def packing_obstacle(task: Task) -> str | None:
         (inputs[:PROBED_EXAMPLES], targets[:PROBED_EXAMPLES])
         for inputs, targets in (training.data.train, training.data.validation)
     )
-    training.data, training.batch_size = (
-        Data(train, validation),
-        min(PROBED_EXAMPLES, task.batch_size),
-    )
+    training.data = Data(train, validation)
+    training.batch_size = min(PROBED_EXAMPLES, task.batch_size)
     try:
         stack = Stack(training, task.named_metrics("val"), members=2, steps=1)
         stack.update(1)
