@@ -5,9 +5,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner
 
+from lrsearch.search import HorizonsPruner
 from lrsearch.storage import EpochMetrics, Lease, TrialQueue
-from lrsearch.study import Study
+from lrsearch.study import Study, StudySpec
+from lrsearch.study.sections import HorizonsPruning
 from lrsearch.tasks import Progress
 from lrsearch.worker import Grouping, Outcome, Run, StudyTasks, Trainer, TrialInTraining
 from lrsearch.worker.recorder import Recorder
@@ -31,11 +34,12 @@ def make_trainer(
 
     return Trainer(
         study,
-        StudyTasks(study.spec, study.horizons),
+        StudyTasks(study.spec, study.rungs),
         "cpu",
         grouping or Grouping(),
         next_progress=next_progress,
         check=check,
+        on_pause=queue.pause if queue else lambda lease: None,
         on_end=on_end or end,
     )
 
@@ -93,3 +97,10 @@ def _epochs(run: Run) -> Iterable[Progress]:
     return run.task.run(
         run.schedule, epochs=run.epochs, seed=run.seed, device="cpu", state=run.state
     )
+
+
+def pruner_of(spec: StudySpec) -> BasePruner:
+    """Return Optuna's pruner for a spec; of horizons the one that decides at once."""
+    if isinstance(spec.pruning, HorizonsPruning):
+        return HorizonsPruner(spec.pruning.reduction_factor)
+    return spec.build_pruner()

@@ -30,6 +30,14 @@ Trials = Annotated[
 ]
 
 
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Epochs of training in all; no run begins that is over.")
+]
+Time = Annotated[
+    str | None, typer.Option(metavar="TIME", help='From the first trial on, such as "90m", "2h".')
+]
+
+
 class BaseLrFrom(StrEnum):
     """Where the domain of `base_lr` may come from instead of the study file."""
 
@@ -42,8 +50,17 @@ def launch(
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
     trials: Trials = None,
+    epochs: Epochs = None,
+    time: Time = None,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
+    learn_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STUDY", help="Learn from the trials of an earlier study."),
+    ] = None,
+    from_storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where that is; else the same storage.")
+    ] = None,
     base_lr_from: Annotated[
         BaseLrFrom | None, typer.Option(help="Search base_lr where the finder suggests.")
     ] = None,
@@ -51,7 +68,7 @@ def launch(
     """Create a study and work on it; launched again, it goes on up to its budget."""
     from lrsearch.diagnosis import prepare
     from lrsearch.storage import open_storage, storage_errors
-    from lrsearch.study import StudySpec, check_task, create_study
+    from lrsearch.study import StudySpec, check_task, create_study, open_study, study_notes
     from lrsearch.tasks import slots
 
     quiet()
@@ -62,8 +79,17 @@ def launch(
     spec, task = prepare(spec, places[0].device, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
     with storage_errors(storage):
-        study = create_study(open_storage(storage), spec, task)
-        _search(study, storage, places, trials)
+        there = open_storage(storage)
+        earlier = None
+        if learn_from:
+            source = open_storage(from_storage, create=False) if from_storage else there
+            earlier = open_study(source, learn_from)
+        study = create_study(there, spec, task, earlier)
+        for note in study_notes(spec, task):
+            typer.echo(f"note: {note}")
+        if known := study.learns_from:
+            typer.echo(f"learning from {known[1]} trials of {known[0]!r}, which cost nothing")
+        _search(study, storage, places, trials, epochs, time)
 
 
 def resume(
@@ -72,6 +98,8 @@ def resume(
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
     trials: Trials = None,
+    epochs: Epochs = None,
+    time: Time = None,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
 ) -> None:
@@ -80,16 +108,25 @@ def resume(
 
     places = slots(device.value, workers, workers_per_device, pack)
     with opened(storage, study) as opened_study:
-        _search(opened_study, storage, places, trials)
+        _search(opened_study, storage, places, trials, epochs, time)
 
 
-def _search(study: Study, url: str, places: list[Slot], trials: int | None) -> None:
+def _search(
+    study: Study,
+    url: str,
+    places: list[Slot],
+    trials: int | None,
+    epochs: int | None,
+    time: str | None,
+) -> None:
     from lrsearch.cli.results import print_confirmation
     from lrsearch.cli.view import print_result
     from lrsearch.evaluation import read_confirmation
+    from lrsearch.study import read_seconds
 
     if trials is not None:
         study.set_target(trials)
+    study.set_limits(epochs=epochs, seconds=read_seconds(time) if time else None)
     run(study, url, places)
     if study.spec.confirm:
         print_confirmation(read_confirmation(study))

@@ -35,7 +35,7 @@ class LiveView:
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False)
         self.started = time.monotonic()
-        self.first_finished: int | None = None
+        self.first_share: float | None = None
         self.last_line = ""
 
     def __enter__(self) -> Self:
@@ -59,8 +59,8 @@ class LiveView:
     def show(self) -> None:
         """Show where the study stands now."""
         status = read_status(self.study)
-        if self.first_finished is None:
-            self.first_finished = status.finished
+        if self.first_share is None:
+            self.first_share = status.share
         left = self._time_left(status)
         if self.console.is_terminal:
             self.live.update(_panel(status, self.study.spec.study.metric, left), refresh=True)
@@ -70,10 +70,10 @@ class LiveView:
             self.console.print(f"{line}{best}{left}", highlight=False, soft_wrap=True, markup=False)
 
     def _time_left(self, status: Status) -> str:
-        done = status.finished - (self.first_finished or 0)
-        if not done > 0 or status.finished >= status.target:
+        done = status.share - (self.first_share or 0.0)
+        if done <= 0 or status.share >= 1:
             return ""
-        seconds = (time.monotonic() - self.started) / done * (status.target - status.finished)
+        seconds = (time.monotonic() - self.started) / done * (1 - status.share)
         minutes, seconds = divmod(round(seconds), 60)
         return f"; about {minutes}:{seconds:02} left"
 
@@ -93,7 +93,7 @@ def print_result(study: Study, url: str) -> None:
         console.print("no trial was complete: all were pruned or diverged; lower space.base_lr")
         return
     console.print(f"\n[bold]The best schedule[/]: trial {best.trial}, ", end="")
-    console.print(f"{study.spec.study.metric} {best.value:.4f}")
+    console.print(f"{study.spec.study.metric} {best.summary}")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in _flat(best.schedule).items():
         table.add_row(name, format_value(value))
@@ -124,7 +124,7 @@ def progress_line(row: EpochMetrics, epochs: int) -> str:
 def _panel(status: Status, metric: str, left: str) -> RenderableType:
     parts: list[RenderableType] = [
         Text(_counts(status) + left),
-        Padding(ProgressBar(total=status.target, completed=status.finished, width=_WIDTH), 0),
+        Padding(ProgressBar(total=1.0, completed=status.share, width=_WIDTH), 0),
     ]
     if status.best:
         parts.append(Text(f"best {metric} {_best(status.best)}", style="bold"))
@@ -178,12 +178,13 @@ def _counts(status: Status) -> str:
         "duplicates": status.duplicates,
     }
     shown = "".join(f" · {count} {name}" for name, count in counts.items() if count)
-    epochs = f" · {status.epochs} epochs" if status.epochs else ""
+    of = f"/{status.epochs_target}" if status.epochs_target else ""
+    epochs = f" · {status.epochs}{of} epochs" if status.epochs else ""
     return f"{status.finished}/{status.target} finished{shown}{epochs}"
 
 
 def _best(best: Best) -> str:
-    return f"{best.value:.4f} (trial {best.trial}: {best.schedule['schedule']})"
+    return f"{best.summary} (trial {best.trial}: {best.schedule['schedule']})"
 
 
 def _flat(schedule: dict[str, Any]) -> dict[str, Any]:

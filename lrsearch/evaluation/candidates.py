@@ -44,8 +44,8 @@ def confirmation_spec(
 def confirming(spec: StudySpec, trials: Sequence[TrialRecord], seeds: int) -> dict[str, Any]:
     """Return the JSON form of a study that trains the schedules of trials on fresh seeds."""
     data = spec.to_dict()
-    first = spec.study.seed + 1
-    data["study"] |= {"trials": len(trials) * seeds}
+    first = spec.study.seed + getattr(spec.pruning, "seeds", 1)  # what the search has not seen
+    data["study"] |= {"trials": len(trials) * seeds, "epochs": None, "time": None, "patience": None}
     data["schedules"] = [trial.schedule.to_dict() for trial in trials if trial.schedule]
     data["pruning"], data["sampler"] = {"kind": "none"}, {"kind": "random"}
     data["space"] = {key: value for key, value in data["space"].items() if key.startswith("task.")}
@@ -75,7 +75,7 @@ def _chosen(study: Study, top: int, against: Sequence[str]) -> list[TrialRecord]
     """Return the trials to confirm, the best first; no two of them train the same."""
     study.best()  # there must be one
     ended = _ranked(study)
-    complete = [trial for trial in ended if trial.complete]
+    complete = [trial for trial in ended if trial.mean is not None]
     best_of: dict[str, TrialRecord] = {}
     for trial in ended:
         best_of.setdefault(trial.family, trial)
@@ -100,9 +100,10 @@ def _chosen(study: Study, top: int, against: Sequence[str]) -> list[TrialRecord]
 def _ranked(study: Study) -> list[TrialRecord]:
     """Return the trials that ended with a value: the complete ones, then by horizon and value."""
     sign = -1 if study.spec.study.direction == "maximize" else 1
-    ended = [trial for trial in study.records() if trial.finished and trial.value is not None]
+    ended = [trial for trial in study.records() if trial.value is not None]
 
     def place(trial: TrialRecord) -> tuple[bool, int, float]:
-        return not trial.complete, -max(trial.reports, default=0), sign * (trial.value or 0.0)
+        horizon = 0 if trial.mean is not None else -max(trial.reports, default=0)
+        return trial.mean is None, horizon, sign * (trial.value or 0.0)
 
     return sorted(ended, key=place)

@@ -115,4 +115,4 @@ def _read_searched(study: Study, confirm: ConfirmSection) -> dict[int, float]:
     if confirm.of is None:
         return {}
     search = open_study(study.storage, confirm.of)
-    return {t.number: t.final_value for t in search.records() if t.final_value is not None}
+    return {t.number: t.mean for t in search.records() if t.mean is not None}

@@ -110,12 +110,11 @@ def _best(study: Study) -> TrialRecord | None:
 
 def _result(fresh: Confirmation, entry: Entry, confirming: Study, search: Study) -> FamilyResult:
     best, trials = search.best(), search.records()
-    assert best.final_value is not None
+    assert best.mean is not None
     good = [
         trial.base_lr
         for trial in trials
-        if trial.final_value is not None
-        and abs(trial.final_value - best.final_value) <= GOOD_MARGIN
+        if trial.mean is not None and abs(trial.mean - best.mean) <= GOOD_MARGIN
     ]
     index = fresh.entries.index(entry)
     return FamilyResult(

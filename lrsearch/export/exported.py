@@ -17,11 +17,12 @@ class Exported:
         schedule: what was trained.
         study: the study's name.
         trial: the trial's number.
-        value: what the trial came to.
+        value: what the trial came to: the mean of its full runs.
         clock: of the run that it is exported for.
         losses: the validation losses of its full run, which `plateau` reads; empty for a task that
             gives no `val_loss`.
         confirmed: what it came to on fresh seeds, if it was the best there.
+        seeds: on how many it was trained in full.
     """
 
     schedule: Schedule
@@ -31,6 +32,7 @@ class Exported:
     clock: Clock
     losses: tuple[float, ...]
     confirmed: str | None = None
+    seeds: int = 1
 
     @property
     def total_steps(self) -> int:
@@ -59,4 +61,5 @@ class Exported:
             clock=trial.clock,
             losses=tuple(trial.losses),
             confirmed=confirmed,
+            seeds=max(1, len(trial.full_values)),
         )

@@ -93,14 +93,14 @@ def to_keras(best: Exported) -> str:
             "learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(\n"
             f"    boundaries={boundaries},\n    values={rates},\n)\n"
         )
-    momentum = best.schedule.momentum(0, best.total_steps)
+    momentum = best.clock.momentum(best.schedule, 0)
     if momentum is not None:
         usage = _USAGE.format(
             momentum=f", momentum={momentum!r}", callbacks=", callbacks=[Momentum()]"
         )
     return joined(
         head(best, usage, [*STANDARD, "import keras", "import numpy as np"]),
-        formula(best.schedule),
+        formula(best.schedule, best.clock),
         _TABLE,
         *([_MOMENTUM] if momentum is not None else []),
     )
@@ -124,7 +124,7 @@ def _plateau(best: Exported, shape: Plateau) -> str:
         return head(best, usage, ["import keras"]) + rule.removeprefix("\n")
     return joined(
         head(best, usage, [*STANDARD, "import keras"]),
-        formula(before_plateau(best.schedule)),
+        formula(before_plateau(best.schedule), best.clock),
         _WARMUP,
         rule,
     )

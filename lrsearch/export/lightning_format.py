@@ -51,7 +51,9 @@ def to_lightning(best: Exported) -> str:
     if shape := plateau_of(best):
         return _plateau(best, shape)
     usage = _USAGE + _FOLLOWS
-    return joined(head(best, usage, TORCH), formula(best.schedule), torch_scheduler(), _STEPS)
+    return joined(
+        head(best, usage, TORCH), formula(best.schedule, best.clock), torch_scheduler(), _STEPS
+    )
 
 
 def _plateau(best: Exported, shape: Plateau) -> str:
@@ -71,7 +73,7 @@ def _plateau(best: Exported, shape: Plateau) -> str:
     ]
     return joined(
         head(best, _USAGE + _DIFFERS, imports) + options,
-        formula(before_plateau(best.schedule)),
+        formula(before_plateau(best.schedule), best.clock),
         GROWTH,
         _WARMUP,
     )

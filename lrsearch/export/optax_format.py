@@ -68,10 +68,10 @@ def to_optax(best: Exported) -> str:
     found = drops(best)
     if found is not None:
         return head(best, _USAGE, ["import optax"]) + _native(best.schedule.base_lr, found)
-    moves = best.schedule.momentum(0, best.total_steps) is not None
+    moves = best.clock.momentum(best.schedule, 0) is not None
     return joined(
         head(best, _MOVES_USAGE if moves else _USAGE, _TABLE_IMPORTS),
-        formula(best.schedule),
+        formula(best.schedule, best.clock),
         _TABLE,
         *([_MOMENTUM] if moves else []),
     )
@@ -100,7 +100,7 @@ def _plateau(best: Exported, shape: Plateau) -> str:
         )
     return joined(
         head(best, usage, [*_TABLE_IMPORTS, "import optax.contrib"]),
-        formula(before_plateau(best.schedule)),
+        formula(before_plateau(best.schedule), best.clock),
         _TABLE,
         rule,
     )

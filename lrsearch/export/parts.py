@@ -77,7 +77,7 @@ def drops(best: Exported) -> list[tuple[int, float]] | None:
         best.schedule.family, Constant | Step | MultiStep | Factor
     ):
         return None
-    curve = best.schedule.curve(best.total_steps).tolist()
+    curve = best.clock.curve(best.schedule).tolist()
     found = [
         (step, rate) for step, (last, rate) in enumerate(pairwise(curve), start=1) if rate != last
     ]

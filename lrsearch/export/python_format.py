@@ -23,4 +23,4 @@ def to_python(best: Exported) -> str:
     """Return a module with the schedule as `Schedule` and torch's scheduler as `ScheduleLR`."""
     argument = "loss  # after an update that was followed by an evaluation"
     usage = _USAGE.format(argument=argument if best.schedule.family.reads_losses else "")
-    return joined(head(best, usage, TORCH), formula(best.schedule), torch_scheduler())
+    return joined(head(best, usage, TORCH), formula(best.schedule, best.clock), torch_scheduler())

@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from lrsearch.export.exported import Exported
-from lrsearch.schedules import SHAPES, Family, Position, Schedule, Warmup, completed, in_run
+from lrsearch.schedules import SHAPES, Clock, Family, Position, Schedule, Warmup, completed, in_run
 
 STANDARD = [
     "import math",
@@ -39,12 +39,13 @@ def head(best: Exported, usage: str, imports: list[str]) -> str:
     `usage` is the docstring's second part; `imports` are those of the standard library, an empty
     string, and those of the framework.
     """
+    seeds = f", the mean of {best.seeds} seeds" if best.seeds > 1 else ""
     study = repr(best.study).replace('"', r"\"")  # no study's name may end the docstring
     return "\n".join(
         (
             f'"""The learning-rate schedule {best.schedule.family.name!r}, found by lrsearch.',
             "",
-            f"Trial {best.trial} of the study {study}; its value was {best.value:g}.",
+            f"Trial {best.trial} of the study {study}; its value was {best.value:g}{seeds}.",
             "",
             usage.strip("\n"),
             '"""',
@@ -60,8 +61,25 @@ def head(best: Exported, usage: str, imports: list[str]) -> str:
     )
 
 
-def formula(schedule: Schedule) -> str:
-    """Return the source of the class `Schedule`, with `lr` and `momentum`, and what it needs."""
+_PER_EPOCH = '''
+class Schedule:
+    """The curve, its rate changed once an epoch: {parts} times, however many updates there are."""
+
+    def lr(self, step: int, total_steps: int, losses: Sequence[float] = ()) -> float:
+        """Return the learning rate of one update."""
+        return Curve().lr(in_run(step, total_steps) * {parts} // total_steps, {parts}, losses)
+
+    def momentum(self, step: int, total_steps: int) -> float | None:
+        """Return the momentum of one update; `None` where the schedule leaves it alone."""
+        return Curve().momentum(in_run(step, total_steps) * {parts} // total_steps, {parts})
+'''
+
+
+def formula(schedule: Schedule, clock: Clock) -> str:
+    """Return the source of the class `Schedule`, with `lr` and `momentum`, and what it needs.
+
+    Of a run whose rate changes once an epoch, so does what the class returns.
+    """
     shape, warmup = schedule.family, schedule.warmup
     family = type(shape)
     parts = [
@@ -82,8 +100,11 @@ def formula(schedule: Schedule) -> str:
         "base_lr": _Code("BASE_LR"),
         "warmup": _Code("Warmup()") if warmup else None,
     }
-    parts.append(_class(Schedule, constants, [Schedule.lr, Schedule.momentum]))
-    return joined(*parts)
+    source = _class(Schedule, constants, [Schedule.lr, Schedule.momentum])
+    if clock.lr_every == "epoch":
+        parts.append(source.replace("class Schedule:", "class Curve:"))
+        source = _PER_EPOCH.format(parts=clock.parts)
+    return joined(*parts, source)
 
 
 def torch_scheduler() -> str:

@@ -85,10 +85,10 @@ def to_timm(best: Exported) -> str:
         name, arguments = native
         get = _GET.format(name=name, arguments=arguments)
         return joined(head(best, _USAGE, _imports(name)), get)
-    moves = best.schedule.momentum(0, best.total_steps) is not None
+    moves = best.clock.momentum(best.schedule, 0) is not None
     return joined(
         head(best, _USAGE, [*STANDARD, *_imports("Scheduler", "timm.scheduler.scheduler")]),
-        formula(best.schedule),
+        formula(best.schedule, best.clock),
         *([MOMENTUM] if moves else []),
         _FOUND + (_MOVES if moves else ""),
         _GET.format(name="FoundLRScheduler", arguments="optimizer, total_steps"),
@@ -98,6 +98,8 @@ def to_timm(best: Exported) -> str:
 def _native(best: Exported) -> tuple[str, str] | None:
     """Return timm's class and its arguments; its warmups start at zero, so none has a warmup."""
     shape = best.schedule.family
+    if best.clock.lr_every == "epoch":
+        return None
     if best.schedule.warmup or not isinstance(shape, Cosine | Linear | Polynomial):
         return None
     lr_min = best.schedule.base_lr * shape.min_factor
@@ -122,7 +124,7 @@ def _plateau(best: Exported, shape: Plateau) -> str:
         return joined(head(best, usage, imports), get)
     return joined(
         head(best, usage, [*STANDARD, *imports]),
-        formula(before_plateau(best.schedule)),
+        formula(before_plateau(best.schedule), best.clock),
         GROWTH,
         _WARMUP,
         get,

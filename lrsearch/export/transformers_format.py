@@ -60,19 +60,22 @@ def to_transformers(best: Exported) -> str:
             return head(best, _PLATEAU_USAGE.format(callbacks=""), []) + arguments
         usage = _PLATEAU_USAGE.format(callbacks=", callbacks=[WarmupCallback()]")
         imports = [*STANDARD, "from transformers import TrainerCallback"]
-        warmup = formula(before_plateau(best.schedule))
+        warmup = formula(before_plateau(best.schedule), best.clock)
         return joined(head(best, usage, imports) + arguments, warmup, GROWTH, _WARMUP)
     if native := _native(best):
         return head(best, _ARGUMENTS_USAGE, []) + _arguments(best, *native)
     return joined(
-        head(best, _SCHEDULER_USAGE, TORCH), formula(best.schedule), torch_scheduler(), _SCHEDULER
+        head(best, _SCHEDULER_USAGE, TORCH),
+        formula(best.schedule, best.clock),
+        torch_scheduler(),
+        _SCHEDULER,
     )
 
 
 def _native(best: Exported) -> tuple[str, dict[str, float]] | None:
     """Return the library's name of the schedule and its options; its warmups start at zero."""
     shape = best.schedule.family
-    if best.schedule.warmup:
+    if best.schedule.warmup or best.clock.lr_every == "epoch":
         return None
     match shape:
         case Constant():

@@ -20,7 +20,8 @@ _BEST = 10
 def best_schedules(data: StudyData) -> Table:
     """Return the ten best complete trials with their schedules."""
     rows = [_best_row(rank, trial) for rank, trial in enumerate(data.ranked[:_BEST], 1)]
-    return Table(("", "trial", data.metric, "family", "base_lr", "warmup", "parameters"), rows)
+    head = ("", "trial", data.metric, "seeds", "family", "base_lr", "warmup", "parameters")
+    return Table(head, rows)
 
 
 def spent(data: StudyData) -> Table:
@@ -59,7 +60,8 @@ def _best_row(rank: int, trial: TrialRecord) -> tuple[str, ...]:
     return (
         str(rank),
         str(trial.number),
-        f"{trial.final_value:.4f}",
+        f"{trial.mean:.4f}",
+        str(len(trial.full_values)),
         trial.family,
         format_value(trial.base_lr),
         _warmup(schedule.warmup),
@@ -72,7 +74,7 @@ def _spent_row(data: StudyData, name: str, trials: Sequence[TrialRecord]) -> tup
     outcomes = Counter(trial.outcome for trial in trials)
     counts = (outcomes[name] for name in ("complete", "pruned", "diverged", "failed"))
     epochs = sum(len(trial.epochs) for trial in trials)
-    value = f"{best.final_value:.4f}" if best else ""
+    value = f"{best.mean:.4f}" if best else ""
     return name, value, *map(str, (*counts, epochs, sum(map(data.saved, trials))))
 
 

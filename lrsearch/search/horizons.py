@@ -1,4 +1,4 @@
-"""Rungs of whole schedules: a trial trains a compressed one first, and goes on if it is good.
+"""Horizons: a trial trains its whole schedule compressed first, and goes on if it is good.
 
 At the same epoch of one long run, a schedule that is still at a high rate looks worse than it will
 be. A whole schedule on a shorter horizon has come to its end there, so values are comparable. The
@@ -20,7 +20,12 @@ from optuna.trial import FrozenTrial
 from lrsearch.errors import SpecError
 
 MIN_HORIZON_STEPS = 20
-"""A whole schedule in fewer updates than this says nothing."""
+"""A whole schedule in fewer updates than this says nothing, whatever the task."""
+LEARNING_STEPS = 100
+"""Updates in which most networks leave their first plateau; a default horizon has at least these.
+
+With 58 updates LeNet's schedules could not be told apart: many were still at chance.
+"""
 
 
 class HorizonsPruner(BasePruner):
@@ -57,17 +62,19 @@ class HorizonsPruner(BasePruner):
 def default_horizons(epochs: int, steps_per_epoch: int) -> tuple[int, ...]:
     """Return a sixth of the run and the whole, in epochs; the whole alone where it is short.
 
-    On recorded searches one short horizon cost as little as two, and lost the best less often.
+    The short one has at least `LEARNING_STEPS` updates and at most half of the epochs. On recorded
+    searches one short horizon cost as little as two, and lost the best less often.
 
     Example:
         >>> default_horizons(epochs=30, steps_per_epoch=100)
         (5, 30)
+        >>> default_horizons(epochs=6, steps_per_epoch=58)
+        (2, 6)
         >>> default_horizons(epochs=2, steps_per_epoch=5)
         (2,)
     """
-    short = max(1, round(epochs / 6))
-    fits = short < epochs and short * steps_per_epoch >= MIN_HORIZON_STEPS
-    return (short, epochs) if fits else (epochs,)
+    short = max(1, round(epochs / 6), math.ceil(LEARNING_STEPS / steps_per_epoch))
+    return (short, epochs) if 2 * short <= epochs else (epochs,)
 
 
 def check_horizons(horizons: Sequence[int], epochs: int, steps_per_epoch: int) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS: Named = {
-    "tpe": ("TPESampler", {"multivariate": True, "group": True}),
+    "tpe": ("TPESampler", {"multivariate": False}),
     "random": ("RandomSampler", {}),
 }
 """By kind: Optuna's class and the options that differ here from its defaults."""

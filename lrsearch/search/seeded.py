@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from lrsearch.search.rungs import Rung
+
+MAX_SEEN = 300
+"""Trials that a sampler learns from: the latest two thirds of so many, and the best before them."""
 
 
 class SeededSampler(BaseSampler):
@@ -22,6 +30,8 @@ class SeededSampler(BaseSampler):
         seed: of the study.
         number: the trial's.
         family: what "schedule" is to be, whatever the sampler says; `None` to ask it.
+        seen: how the sampler sees trials, where those that wait tell it something already.
+        earlier: trials of another study that it learns from too.
     """
 
     def __init__(
@@ -31,19 +41,30 @@ class SeededSampler(BaseSampler):
         seed: int,
         number: int,
         family: str | None = None,
+        seen: Callable[[FrozenTrial], FrozenTrial | None] | None = None,
+        earlier: Sequence[FrozenTrial] = (),
     ) -> None:
+        self.earlier = earlier
+        self.seen = seen
+        self._view: optuna.Study | None = None
         self.build = build
         self.entropy = [seed, number]
         self.family = family
         self.sampler = self._seeded()
 
-    def infer_relative_search_space(self, *args: Any) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         """Return the parameters that are sampled together."""
-        return self._without_family(self.sampler.infer_relative_search_space(*args))
+        found = self.sampler.infer_relative_search_space(self._study(study, trial), trial)
+        return self._without_family(found)
 
-    def sample_relative(self, *args: Any) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """Sample those."""
-        return self._without_family(self.sampler.sample_relative(*args))
+        found = self.sampler.sample_relative(self._study(study, trial), trial, space)
+        return self._without_family(found)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
@@ -51,7 +72,8 @@ class SeededSampler(BaseSampler):
         """Sample one parameter, with its own seed; the first trials take the families in turn."""
         if name == "schedule" and self.family:
             return self.family
-        return self._seeded(name).sample_independent(study, trial, name, distribution)
+        sampler, seen = self._seeded(name), self._study(study, trial)
+        return sampler.sample_independent(seen, trial, name, distribution)
 
     def before_trial(self, *args: Any) -> None:
         """Tell the sampler of a trial that begins."""
@@ -61,6 +83,17 @@ class SeededSampler(BaseSampler):
         """Tell the sampler of a trial that ends."""
         self.sampler.after_trial(*args)
 
+    def _study(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
+        """Return the study as the sampler is to see it, read once for the whole trial."""
+        if self.seen is None and not self.earlier:
+            return study
+        if self._view is None:
+            seen = self.seen or _ended
+            shown = [t for t in map(seen, study.get_trials(deepcopy=False)) if t is not None]
+            self._view = study_in_memory(study.direction)
+            self._view.add_trials([*self.earlier, *_telling(shown, study.direction)])
+        return self._view
+
     def _without_family(self, sampled: dict[str, Any]) -> dict[str, Any]:
         if not self.family:
             return sampled
@@ -69,6 +102,53 @@ class SeededSampler(BaseSampler):
     def _seeded(self, name: str = "") -> BaseSampler:
         entropy = np.random.SeedSequence([*self.entropy, *name.encode()])
         return self.build(int(entropy.generate_state(1)[0]))
+
+
+def study_in_memory(direction: StudyDirection) -> optuna.Study:
+    """Return a study of Optuna's that lives in memory; unlike `create_study` it logs nothing."""
+    storage = InMemoryStorage()
+    storage.create_new_study([direction], "in memory")
+    return optuna.load_study(study_name="in memory", storage=storage)
+
+
+def _ended(trial: FrozenTrial) -> FrozenTrial | None:
+    return trial if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+
+
+def _telling(trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+    """Return the latest trials and the best of those before them, at most `MAX_SEEN`."""
+    latest = MAX_SEEN * 2 // 3
+    earlier = [trial for trial in trials[:-latest] if trial.state == TrialState.COMPLETE]
+    earlier.sort(key=lambda trial: trial.values[0], reverse=direction == StudyDirection.MAXIMIZE)
+    return [*earlier[: MAX_SEEN - latest], *trials[-latest:]]
+
+
+def seen_by_samplers(rungs: Sequence[Rung]) -> Callable[[FrozenTrial], FrozenTrial | None]:
+    """Return how a sampler sees the trials of a study whose trials climb rungs.
+
+    One that was trained in full is complete, with the mean over its seeds; one that has trained a
+    short horizon only is pruned there, whether it waits or has ended. What has shown nothing yet,
+    and a trial that was not trained since another has the same curve, is not seen.
+    """
+    steps = [rung.step for rung in rungs if rung.full]
+
+    def seen(trial: FrozenTrial) -> FrozenTrial | None:
+        reports = trial.intermediate_values
+        infeasible = any(value > 0 for value in trial.constraints.values())
+        if trial.state == TrialState.FAIL or not (reports or infeasible):
+            return None
+        full = [reports[step] for step in steps if step in reports]
+        complete = bool(full) and not infeasible
+        return create_trial(
+            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+            value=fmean(full) if complete else None,
+            params=trial.params,
+            distributions=trial.distributions,
+            intermediate_values=reports,
+            constraints=trial.constraints,
+        )
+
+    return seen
 
 
 def family_in_turn(families: Sequence[str], place: int, per_family: int, seed: int) -> str | None:

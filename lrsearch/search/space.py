@@ -158,8 +158,8 @@ class SearchSpace:
             return self.domains["warmup_steps"]
         return Int(10, total_steps // 10, log=True) if total_steps >= 100 else None
 
-    def check_run(self, total_steps: int) -> None:
-        """Refuse warmups that do not fit a run of `total_steps` updates.
+    def check_run(self, total_steps: int, unit: str = "updates") -> None:
+        """Refuse warmups that do not fit a run of `total_steps` updates, or of another unit.
 
         Raises:
             SpecError: if `warmup_steps` may reach the whole run.
@@ -167,7 +167,7 @@ class SearchSpace:
         steps = self.warmup_steps(total_steps)
         if steps and max(steps.extremes()) >= total_steps:
             raise SpecError(
-                f"space.warmup_steps must stay under the run's {total_steps} updates, "
+                f"space.warmup_steps must stay under the run's {total_steps} {unit}, "
                 f"but may be {max(steps.extremes())}; shorten it or train longer"
             )
 

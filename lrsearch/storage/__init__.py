@@ -1,9 +1,16 @@
 """Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
 
 from lrsearch.storage.engine import Storage, open_storage
-from lrsearch.storage.leases import Lease, LeaseLost
+from lrsearch.storage.leases import END, Lease, LeaseLost
 from lrsearch.storage.messages import DATABASE_ERRORS, masked, reason_of, storage_errors
-from lrsearch.storage.metrics import EpochMetrics, count_epochs, read_metrics, record_metrics
+from lrsearch.storage.metrics import (
+    EpochMetrics,
+    RunEnd,
+    count_epochs,
+    read_metrics,
+    read_run_ends,
+    record_metrics,
+)
 from lrsearch.storage.optuna_private import (
     plot_attribute,
     read_note,
@@ -12,13 +19,22 @@ from lrsearch.storage.optuna_private import (
     study_id_of,
     trial_id_of,
 )
-from lrsearch.storage.queue import FINISHED, NoTrialReason, TrialQueue, count_finished_trials
+from lrsearch.storage.queue import (
+    FINISHED,
+    BegunTrial,
+    NoTrialReason,
+    Plan,
+    Step,
+    TrialQueue,
+    count_finished_trials,
+)
 from lrsearch.storage.studies import (
     StudyRow,
     creating_alone,
     forget_study,
     insert_study,
     read_study,
+    set_limits,
     set_stopping,
     set_target,
     study_of_trial,

@@ -36,7 +36,7 @@ from lrsearch.storage import sqlite
 from lrsearch.storage.messages import masked, storage_errors
 from lrsearch.storage.optuna_private import FrozenStudy, reports, stored_report, trials
 from lrsearch.storage.read_cache import ReadCache
-from lrsearch.storage.tables import check_tables, create_tables
+from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
 
 MAX_IDLE = 60
 """Seconds that a PostgreSQL transaction may wait for its client; a machine may die in one."""
@@ -305,5 +305,10 @@ def _open(url: URL, create: bool) -> Storage:
             create_tables(connection)
     storage = Storage(url)
     with storage.reading() as connection:
-        check_tables(connection)
+        version = check_tables(connection)
+    if version < VERSION:
+        with storage.engine.begin() as connection:
+            if url.get_backend_name() == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(7236751)"))
+            migrate_tables(connection)
     return storage

@@ -18,6 +18,10 @@ from lrsearch.storage.tables import leases
 
 HANDED_BACK = 0.0
 """When a lease expires that its holder has given back."""
+DIED = -1.0
+"""When a lease expires whose holder is known to be dead."""
+END = -1
+"""In place of a rung: the trial has waited to go on, and is to end."""
 
 
 class LeaseLost(Exception):  # noqa: N818 (not an error: a worker leaves quietly)
@@ -26,13 +30,19 @@ class LeaseLost(Exception):  # noqa: N818 (not an error: a worker leaves quietly
 
 @dataclass(frozen=True)
 class Lease:
-    """A worker's right to one trial, for `seconds` from the last time it renewed."""
+    """A worker's right to one trial, for `seconds` from the last time it renewed.
+
+    Where trials climb rungs, `rung` is the index of the one to train, or `END`. `crashes` is how
+    many workers have died with the trial since it last trained an epoch.
+    """
 
     lease_id: int
     trial_id: int
     number: int
     worker_id: str
     seconds: float
+    rung: int | None = None
+    crashes: int = 0
 
     def check(self, connection: Connection) -> None:
         """Renew, as the first statement of a transaction that writes to the trial.
@@ -70,7 +80,7 @@ def end_lease(connection: Connection, which: ColumnElement[bool]) -> bool:
 def release(connection: Connection, worker_id: str) -> None:
     """Let others take over at once the trials of a worker that is known to be dead."""
     open_leases = and_(leases.c.worker_id == worker_id, leases.c.ended.is_(None))
-    connection.execute(update(leases).where(open_leases).values(expires=HANDED_BACK))
+    connection.execute(update(leases).where(open_leases).values(expires=DIED))
 
 
 def now(connection: Connection) -> float:

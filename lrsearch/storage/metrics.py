@@ -56,6 +56,27 @@ def read_metrics(
     ]
 
 
+class RunEnd(NamedTuple):
+    """A run of a trial, and how many epochs of it were trained."""
+
+    trial: int
+    run: int
+    epochs: int
+
+
+def read_run_ends(storage: Storage, study_id: int) -> list[RunEnd]:
+    """Return the runs of a study in the order in which they ended."""
+    columns = table.c.trial, table.c.run
+    query = (
+        select(*columns, func.count())
+        .where(table.c.study_id == study_id)
+        .group_by(*columns)
+        .order_by(func.max(table.c.recorded), *columns)
+    )
+    with storage.reading() as connection:
+        return [RunEnd(*row) for row in connection.execute(query)]
+
+
 def count_epochs(storage: Storage, study_id: int) -> int:
     """Return how many epochs a study has trained, in all runs of all trials."""
     query = select(func.count()).select_from(table).where(table.c.study_id == study_id)

@@ -7,26 +7,39 @@ budget, a waiting one or a new one.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import uuid4
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
 from lrsearch.errors import StudyError
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import HANDED_BACK, Lease, LeaseLost, end_lease, now
+from lrsearch.storage.optuna_private import reports, trials
 from lrsearch.storage.optuna_private import studies as optuna_studies
-from lrsearch.storage.optuna_private import trials
-from lrsearch.storage.tables import leases, studies, workers
+from lrsearch.storage.tables import leases, metrics, studies, workers
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states that count towards the budget."""
+
+
+BegunState = Literal["waiting", "running", "complete", "pruned"]
+
+_STATES: dict[TrialState, BegunState] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+}
 
 
 class NoTrialReason(Enum):
@@ -38,6 +51,40 @@ class NoTrialReason(Enum):
     FAILING = "too many trials in a row have failed"
 
 
+class BegunTrial(NamedTuple):
+    """A trial that has begun: its number, its reports by step, whether it waits, runs or has ended.
+
+    One that waits has trained a rung, and may go on to the next or end. One that was pruned after a
+    full run has diverged on a further seed.
+    """
+
+    number: int
+    reports: Mapping[int, float]
+    state: BegunState
+
+
+class Step(NamedTuple):
+    """What a claim gives out: a trial (`None`: a new one), its rung or `END`, and its epochs."""
+
+    number: int | None
+    rung: int | None
+    epochs: int | None
+
+
+class Plan(Protocol):
+    """What decides which trial goes on, where trials climb rungs and wait in between."""
+
+    def step(
+        self, trials: Sequence[BegunTrial], *, may_begin: bool, epochs_left: float
+    ) -> Step | None:
+        """Return what to give out next; `None` if all that is left to do is being done."""
+        ...
+
+    def due(self, trial: BegunTrial) -> Step:
+        """Return what a trial trains that was given out before rungs were kept with leases."""
+        ...
+
+
 class TrialQueue:
     """The trials of a study as one worker takes them: it claims them, keeps its leases, ends them.
 
@@ -47,11 +94,22 @@ class TrialQueue:
         device: what it trains on, for people to read.
         seconds: how long a lease lasts without a sign of life.
         max_failures: failed trials in a row after which nothing is given out any more.
+        plan: decides which trial goes on where trials climb rungs; else each is trained to its end.
+        epochs: how many a trial takes then, at most.
     """
 
     def __init__(
-        self, storage: Storage, study_id: int, device: str, seconds: float, max_failures: int
+        self,
+        storage: Storage,
+        study_id: int,
+        device: str,
+        seconds: float,
+        max_failures: int,
+        plan: Plan | None = None,
+        epochs: int = 0,
     ) -> None:
+        self.epochs = epochs
+        self.plan = plan
         self.storage = storage
         self.study_id = study_id
         self.seconds = seconds
@@ -108,13 +166,18 @@ class TrialQueue:
                     running += 1
                 elif lease.state.is_finished():  # its worker died between finishing and ending it
                     end_lease(connection, leases.c.lease_id == lease.lease_id)
-                elif self._take_over(connection, lease.lease_id):
-                    return self._lease(connection, lease.trial_id, lease.number)
+                elif self._take_over(connection, lease):
+                    due = self._due(connection, lease)
+                    crashes = self._crashes(connection, lease)
+                    return self._lease(connection, lease.trial_id, lease.number, due, crashes)
                 else:
                     running += 1
-            if count_finished(connection, self.study_id) + running >= study.target:
+            step = self._next_step(connection, study, running)
+            if step is None:
                 return NoTrialReason.WAIT if running else NoTrialReason.DONE
-            return self._waiting(connection) or self._new(connection)
+            if step.number is None:
+                return self._enqueued(connection, step) or self._new(connection, step)
+            return self._resume(connection, step)
 
     def end(self, lease: Lease, *, failed: bool) -> None:
         """End the lease on a trial that has finished or failed."""
@@ -124,6 +187,16 @@ class TrialQueue:
             connection.execute(
                 update(studies).where(studies.c.study_id == self.study_id).values(failures=failures)
             )
+
+    def pause(self, lease: Lease) -> None:
+        """Let a trial wait until it is to go on or to end; its lease ends."""
+        with self.storage.engine.begin() as connection:
+            lease.check(connection)
+            of_trial = trials.c.trial_id == lease.trial_id
+            connection.execute(update(trials).where(of_trial).values(state=TrialState.WAITING))
+            end_lease(connection, lease.is_open())
+            of_study = studies.c.study_id == self.study_id
+            connection.execute(update(studies).where(of_study).values(failures=0))
 
     def hand_back(self, lease: Lease) -> None:
         """Let the next worker take the trial over at once."""
@@ -156,10 +229,97 @@ class TrialQueue:
                 .values(ended=now(connection), last_seen=now(connection))
             )
 
-    def _waiting(self, connection: Connection) -> Lease | None:
+    def _next_step(self, connection: Connection, study: Row[Any], running: int) -> Step | None:
+        """Return what to give out within the budgets; `None` if there is nothing."""
+        left = self._epochs_left(connection, study)
+        if self.plan is None:
+            finished = count_finished(connection, self.study_id)
+            within = finished + running < study.target and left >= max(1, self.epochs)
+            return Step(None, None, self.epochs) if within else None
+        begun = self._begun(connection)
+        may_begin = len(begun) < study.target
+        return self.plan.step(begun, may_begin=may_begin, epochs_left=left)
+
+    def _begun(self, connection: Connection) -> list[BegunTrial]:
+        """Return the trials that have begun and not failed, by number."""
+        rows = connection.execute(
+            select(trials.c.trial_id, trials.c.number, trials.c.state)
+            .where(trials.c.study_id == self.study_id, trials.c.state != TrialState.FAIL)
+            .order_by(trials.c.number)
+        ).all()
+        reported: dict[int, dict[int, float]] = defaultdict(dict)
+        values = (
+            select(reports.c.trial_id, reports.c.step, reports.c.intermediate_value)
+            .join(trials, trials.c.trial_id == reports.c.trial_id)
+            .where(trials.c.study_id == self.study_id)
+        )
+        for row in connection.execute(values):
+            reported[row.trial_id][row.step] = row.intermediate_value
+        return [
+            BegunTrial(row.number, reported[row.trial_id], _STATES[row.state])
+            for row in rows
+            if row.state != TrialState.WAITING or row.trial_id in reported  # not only enqueued
+        ]
+
+    def _epochs_left(self, connection: Connection, study: Row[Any]) -> float:
+        """Return what is left of the budgets of epochs and time, in epochs; infinite for no limit.
+
+        What runs is counted as if it had been trained to its end already.
+        """
+        if study.seconds is not None:
+            time = now(connection)
+            if study.deadline is None:
+                of_study = studies.c.study_id == self.study_id
+                deadline = time + study.seconds
+                connection.execute(update(studies).where(of_study).values(deadline=deadline))
+            elif time >= study.deadline:
+                return 0.0
+        if study.epochs is None:
+            return math.inf
+        of_study = metrics.c.study_id == self.study_id
+        trained = select(func.count()).select_from(metrics).where(of_study)
+        spent = connection.execute(trained).scalar_one()
+        of_run = or_(leases.c.rung.is_(None), metrics.c.run == leases.c.rung)
+        held = (
+            select(leases.c.epochs, func.count(metrics.c.epoch).label("trained"))
+            .select_from(leases)
+            .join(trials, trials.c.trial_id == leases.c.trial_id)
+            .outerjoin(
+                metrics,
+                and_(of_study, metrics.c.trial == trials.c.number, of_run),
+            )
+            .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
+            .group_by(leases.c.lease_id, leases.c.epochs)
+        )
+        for row in connection.execute(held):
+            spent += max(0, (row.epochs or 0) - row.trained)
+        return float(study.epochs - spent)
+
+    def _due(self, connection: Connection, lease: Row[Any]) -> Step:
+        """Return what a trial that is taken over goes on with."""
+        if self.plan is None or lease.rung is not None:
+            return Step(lease.number, lease.rung, lease.epochs)
+        begun = {trial.number: trial for trial in self._begun(connection)}
+        return self.plan.due(begun[lease.number])
+
+    def _crashes(self, connection: Connection, lease: Row[Any]) -> int:
+        """Return how many workers have died with a trial since it last trained an epoch."""
+        last = select(func.coalesce(func.max(metrics.c.recorded), 0.0)).where(
+            metrics.c.study_id == self.study_id, metrics.c.trial == lease.number
+        )
+        died = (
+            select(func.count())
+            .select_from(leases)
+            .where(leases.c.trial_id == lease.trial_id, leases.c.study_id == self.study_id)
+            .where(leases.c.begun > last.scalar_subquery(), leases.c.expires != HANDED_BACK)
+        )
+        return int(connection.execute(died).scalar_one())
+
+    def _enqueued(self, connection: Connection, step: Step) -> Lease | None:
         waiting = connection.execute(
             select(trials.c.trial_id, trials.c.number)
             .where(trials.c.study_id == self.study_id, trials.c.state == TrialState.WAITING)
+            .where(~exists().where(reports.c.trial_id == trials.c.trial_id))
             .order_by(trials.c.trial_id)
             .limit(1)
         ).first()
@@ -170,9 +330,16 @@ class TrialQueue:
             .where(trials.c.trial_id == waiting.trial_id)
             .values(state=TrialState.RUNNING, datetime_start=_utc_now())
         )
-        return self._lease(connection, waiting.trial_id, waiting.number)
+        return self._lease(connection, waiting.trial_id, waiting.number, step)
 
-    def _new(self, connection: Connection) -> Lease:
+    def _resume(self, connection: Connection, step: Step) -> Lease:
+        of_trial = and_(trials.c.study_id == self.study_id, trials.c.number == step.number)
+        trial_id = connection.execute(select(trials.c.trial_id).where(of_trial)).scalar_one()
+        connection.execute(update(trials).where(of_trial).values(state=TrialState.RUNNING))
+        assert step.number is not None
+        return self._lease(connection, trial_id, step.number, step)
+
+    def _new(self, connection: Connection, step: Step) -> Lease:
         last = connection.execute(
             select(trials.c.number)
             .where(trials.c.study_id == self.study_id)
@@ -187,9 +354,11 @@ class TrialQueue:
             datetime_start=_utc_now(),
         )
         trial_id = connection.execute(row.returning(trials.c.trial_id)).scalar_one()
-        return self._lease(connection, trial_id, number)
+        return self._lease(connection, trial_id, number, step)
 
-    def _lease(self, connection: Connection, trial_id: int, number: int) -> Lease:
+    def _lease(
+        self, connection: Connection, trial_id: int, number: int, step: Step, crashes: int = 0
+    ) -> Lease:
         begun = now(connection)
         row = insert(leases).values(
             study_id=self.study_id,
@@ -197,14 +366,19 @@ class TrialQueue:
             worker_id=self.worker_id,
             begun=begun,
             expires=begun + self.seconds,
+            rung=step.rung,
+            epochs=step.epochs,
         )
         lease_id = connection.execute(row.returning(leases.c.lease_id)).scalar_one()
-        return Lease(lease_id, trial_id, number, self.worker_id, self.seconds)
+        return Lease(lease_id, trial_id, number, self.worker_id, self.seconds, step.rung, crashes)
 
-    def _take_over(self, connection: Connection, lease_id: int) -> bool:
+    def _take_over(self, connection: Connection, lease: Row[Any]) -> bool:
         """End a lease that is this worker's own or has run out, as of now; return whether it is."""
-        free = or_(leases.c.worker_id == self.worker_id, leases.c.expires <= now(connection))
-        return end_lease(connection, and_(leases.c.lease_id == lease_id, free))
+        of_lease = leases.c.lease_id == lease.lease_id
+        if lease.worker_id == self.worker_id:  # it did not die, its storage failed
+            connection.execute(update(leases).where(of_lease).values(expires=HANDED_BACK))
+            return end_lease(connection, of_lease)
+        return end_lease(connection, and_(of_lease, leases.c.expires <= now(connection)))
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
@@ -224,7 +398,14 @@ def count_begun(connection: Connection, study_id: int) -> int:
         .where(leases.c.study_id == study_id, leases.c.ended.is_(None))
         .where(trials.c.state == TrialState.RUNNING)
     )
-    return count_finished(connection, study_id) + connection.execute(running).scalar_one()
+    waiting = (
+        select(func.count())
+        .select_from(trials)
+        .where(trials.c.study_id == study_id, trials.c.state == TrialState.WAITING)
+        .where(exists().where(reports.c.trial_id == trials.c.trial_id))
+    )
+    begun = connection.execute(running).scalar_one() + connection.execute(waiting).scalar_one()
+    return count_finished(connection, study_id) + begun
 
 
 def count_finished(connection: Connection, study_id: int) -> int:

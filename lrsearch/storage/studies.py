@@ -19,18 +19,21 @@ from lrsearch.storage.tables import forget, studies
 class StudyRow(NamedTuple):
     """What is stored of a study beside Optuna's own.
 
-    `files` is the folder of its checkpoints and logs, `target` the number of trials that are to
-    finish, `stopping` whether its workers are to leave.
+    `files` is the folder of its checkpoints and logs; `target`, `epochs` and `seconds` are its
+    budgets of trials, epochs and time, the last two none for no limit; `stopping` says whether its
+    workers are to leave.
     """
 
     files: str
     target: int
-    stopping: bool
+    stopping: bool = False
+    epochs: int | None = None
+    seconds: float | None = None
 
 
 def read_study(storage: Storage, study_id: int) -> StudyRow | None:
     """Return our row of a study; `None` where it has none."""
-    query = select(studies.c.files, studies.c.target, studies.c.stopping)
+    query = select(*(studies.c[name] for name in StudyRow._fields))
     with storage.reading() as connection:
         row = connection.execute(query.where(studies.c.study_id == study_id)).first()
     return None if row is None else StudyRow(*row)
@@ -64,6 +67,18 @@ def set_target(storage: Storage, study_id: int, target: int) -> None:
             )
         of_study = studies.c.study_id == study_id
         connection.execute(update(studies).where(of_study).values(target=target))
+
+
+def set_limits(
+    storage: Storage, study_id: int, *, epochs: int | None = None, seconds: float | None = None
+) -> None:
+    """Set budgets of epochs in all and of seconds from now on; none leaves one as it is."""
+    values: dict[str, float | None] = {} if epochs is None else {"epochs": epochs}
+    values |= {} if seconds is None else {"seconds": seconds, "deadline": None}
+    with storage.engine.begin() as connection:
+        of_study = studies.c.study_id == study_id
+        if values:
+            connection.execute(update(studies).where(of_study).values(values))
 
 
 def set_stopping(storage: Storage, study_id: int, stopping: bool) -> None:

@@ -19,12 +19,13 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    update,
 )
 
 from lrsearch.errors import StorageError
 from lrsearch.storage.optuna_private import studies as optuna_studies
 
-VERSION = 1
+VERSION = 2
 """Version of this schema. A change of a table raises it and adds the step that migrates to it."""
 
 metadata = MetaData()
@@ -39,9 +40,14 @@ studies = Table(
     Column("target", Integer, nullable=False),
     Column("stopping", Boolean, nullable=False),
     Column("failures", Integer, nullable=False),
+    Column("epochs", Integer),
+    Column("seconds", Float),
+    Column("deadline", Float),
 )
-"""A study's folder, budget of finished trials, whether its workers are to leave, failures in a row.
+"""A study's folder, its budgets, whether its workers are to leave, failures in a row.
 
+Its budgets are trials that are to begin (`target`), epochs and seconds (none for no limit); seconds
+count from the first claim, which sets the deadline.
 The folder's name is never used again, unlike the study's id.
 """
 
@@ -70,8 +76,13 @@ leases = Table(
     Column("begun", Float, nullable=False),
     Column("expires", Float, nullable=False),
     Column("ended", Float),
+    Column("rung", Integer),
+    Column("epochs", Integer),
 )
-"""Which worker had which trial when: a row for each time that one takes it. At most one is open."""
+"""Which worker had which trial when: a row for each time that one takes it. At most one is open.
+
+Where trials climb rungs, `rung` is the one to train, of so many epochs; −1 if the trial is to end.
+"""
 
 Index("lrsearch_open_leases", leases.c.study_id, leases.c.ended)
 
@@ -100,8 +111,29 @@ def create_tables(connection: Connection) -> None:
         connection.execute(insert(versions).values(version=VERSION))
 
 
-def check_tables(connection: Connection) -> None:
-    """Refuse tables that this lrsearch does not know.
+_MIGRATIONS: dict[int, tuple[str, ...]] = {
+    2: (
+        "ALTER TABLE lrsearch_studies ADD COLUMN epochs INTEGER",
+        "ALTER TABLE lrsearch_studies ADD COLUMN seconds FLOAT",
+        "ALTER TABLE lrsearch_studies ADD COLUMN deadline FLOAT",
+        "ALTER TABLE lrsearch_leases ADD COLUMN rung INTEGER",
+        "ALTER TABLE lrsearch_leases ADD COLUMN epochs INTEGER",
+    ),
+}
+"""By the version that they lead to, the statements that change tables of the one before it."""
+
+
+def migrate_tables(connection: Connection) -> None:
+    """Bring tables of an older version up to date, in a transaction of the caller's."""
+    found = connection.execute(select(versions.c.version)).scalar_one()
+    for version in range(found + 1, VERSION + 1):
+        for statement in _MIGRATIONS[version]:
+            connection.execute(text(statement))
+    connection.execute(update(versions).values(version=max(found, VERSION)))
+
+
+def check_tables(connection: Connection) -> int:
+    """Refuse tables that this lrsearch does not know; return their version.
 
     Raises:
         StorageError: if there are none, or a newer lrsearch wrote them.
@@ -114,6 +146,7 @@ def check_tables(connection: Connection) -> None:
             f"this storage has version {version} of lrsearch's tables, and this lrsearch knows "
             f"{VERSION}; upgrade lrsearch"
         )
+    return int(version)
 
 
 def forget(connection: Connection, study_id: int) -> None:

@@ -31,12 +31,16 @@ class WorkerRow:
 
 @dataclass(frozen=True)
 class LeaseSpan:
-    """A worker's hold of a trial; times in seconds since 1970, `ended` none while it lasts."""
+    """A worker's hold of a trial; times in seconds since 1970, `ended` none while it lasts.
+
+    Where trials climb rungs, `rung` is the one that it trained.
+    """
 
     worker: str
     trial_id: int
     begun: float
     ended: float | None
+    rung: int | None = None
 
 
 def read_workers(storage: Storage, study_id: int) -> list[WorkerRow]:
@@ -76,7 +80,9 @@ def read_lease_spans(storage: Storage, study_id: int) -> list[LeaseSpan]:
     with storage.reading() as connection:
         rows = connection.execute(query).all()
     return [
-        LeaseSpan(f"{row.host}:{row.pid} {row.device}", row.trial_id, row.begun, row.ended)
+        LeaseSpan(
+            f"{row.host}:{row.pid} {row.device}", row.trial_id, row.begun, row.ended, row.rung
+        )
         for row in rows
     ]
 

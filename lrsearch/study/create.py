@@ -20,20 +20,24 @@ from lrsearch.storage import (
     read_study,
     study_id_of,
 )
+from lrsearch.study.earlier import earlier_trials
 from lrsearch.study.open import open_study
 from lrsearch.study.records import Attribute
 from lrsearch.study.spec import StudySpec
-from lrsearch.study.study import DATA_CHECKSUM, HORIZONS, SPEC, Study
+from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SPEC, Study
 from lrsearch.tasks import Task, clock_of
 
 
-def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
+def create_study(
+    storage: Storage, spec: StudySpec, task: Task, earlier: Study | None = None
+) -> Study:
     """Create the study that `spec` describes, or open it if it is there with the same spec.
 
     Args:
         storage: where the study is to live.
         spec: what the study is.
         task: the task that `spec` names, with its options.
+        earlier: a study whose trials the sampler is to learn from; not where it is there already.
 
     Raises:
         SpecError: if spec and task do not fit; then nothing is written.
@@ -41,13 +45,16 @@ def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
     """
     check_task(spec, task)
     name = spec.study.name
+    known: dict[str, Any] = {}
+    if earlier and name not in {found.study_name for found in storage.get_all_studies()}:
+        known = {"study": earlier.name, "trials": earlier_trials(earlier, spec, task)}
     with creating_alone(storage):
         study = optuna.create_study(
             storage=storage, study_name=name, direction=spec.study.direction, load_if_exists=True
         )
         begun = read_study(storage, study_id_of(study)) is not None
         if not (begun and SPEC in study.user_attrs):
-            _fill(storage, study, spec, task)
+            _fill(storage, study, spec, task, known)
     created = open_study(storage, name)
     if changed := created.spec.differences(spec):
         raise StudyError(
@@ -57,7 +64,9 @@ def create_study(storage: Storage, spec: StudySpec, task: Task) -> Study:
     return created
 
 
-def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) -> None:
+def _fill(
+    storage: Storage, study: optuna.Study, spec: StudySpec, task: Task, known: dict[str, Any]
+) -> None:
     """Store all that belongs to a new study, also where an earlier attempt broke off."""
     given = _given(spec)
     trials = study.get_trials(deepcopy=False)
@@ -65,7 +74,7 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
         raise StudyError(
             f"study {study.study_name!r} exists and was not made by lrsearch; use another name"
         )
-    total_steps = clock_of(task).total_steps
+    total_steps = clock_of(task).length
     space = spec.search_space(getattr(task, "base_lr", None))
     for attrs in given[len(trials) :]:
         # where the space holds it, the sampler learns from it as from any other
@@ -78,12 +87,18 @@ def _fill(storage: Storage, study: optuna.Study, spec: StudySpec, task: Task) ->
     with warnings.catch_warnings():  # Optuna calls the names of metrics experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.study.metric])
+    if known:
+        study.set_user_attr(EARLIER, known)
     study.set_user_attr(SPEC, spec.to_dict())
     study.set_user_attr(HORIZONS, spec.horizons(task.epochs, task.steps_per_epoch))
     if checksum := getattr(task, "data_checksum", None):
         study.set_user_attr(DATA_CHECKSUM, checksum)
     files = f"study-{study_id}-{uuid4().hex[:8]}"  # never used again, unlike the id
-    insert_study(storage, study_id, StudyRow(files, spec.study.trials, stopping=False))
+    insert_study(
+        storage,
+        study_id,
+        StudyRow(files, spec.study.trials, epochs=spec.study.epochs, seconds=spec.study.time),
+    )
 
 
 def _given(spec: StudySpec) -> list[dict[str, Any]]:
@@ -110,7 +125,7 @@ def check_task(spec: StudySpec, task: Task) -> None:
             f"{nearest(spec.study.metric, names)}"
         )
     clock = clock_of(task)
-    spec.search_space(getattr(task, "base_lr", None)).check_run(clock.total_steps)
+    spec.search_space(getattr(task, "base_lr", None)).check_run(clock.length, f"{clock.lr_every}s")
     spec.horizons(task.epochs, task.steps_per_epoch)
     for index, schedule in enumerate(spec.given_schedules(), 1):
         if is_degenerate(schedule, clock):
@@ -118,3 +133,26 @@ def check_task(spec: StudySpec, task: Task) -> None:
                 f"[[schedules]] number {index} is all but zero over a run of {clock.total_steps} "
                 "updates; change its parameters"
             )
+
+
+def study_notes(spec: StudySpec, task: Task) -> list[str]:
+    """Return what a study chooses by itself for a task, and why, a sentence each."""
+    notes = []
+    clock = clock_of(task)
+    horizons = spec.horizons(task.epochs, task.steps_per_epoch)
+    if spec.climbs and getattr(spec.pruning, "horizons", None) is None:
+        if len(horizons) > 1:
+            notes.append(
+                f"trials train {horizons[0]} of {task.epochs} epochs first "
+                f"({horizons[0] * task.steps_per_epoch} updates: a sixth of the run, and enough to "
+                "tell schedules apart); pruning.horizons says otherwise"
+            )
+        else:
+            notes.append("the run is too short for a shorter one first: trials train in full")
+    space = spec.search_space(getattr(task, "base_lr", None))
+    if clock.lr_every == "epoch" and space.warmup_steps(clock.length) is None:
+        notes.append(
+            f"the rate changes once an epoch, and {clock.length} epochs are too few to search "
+            "warmups of 10 and more; give space.warmup_steps in epochs to search them"
+        )
+    return notes

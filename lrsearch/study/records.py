@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
+from statistics import fmean
 from typing import Any, NamedTuple
 
-from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve
+from lrsearch.search import Rung
 from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
 from lrsearch.study.spec import StudySpec
 
@@ -83,8 +85,8 @@ class TrialRecord:
         schedule: what it trains; `None` until that is known.
         total_steps: updates of its full run; 0 until that is known.
         lr_every: how often its rate changes.
-        horizons: the epochs of each of its runs; the last is the full run.
-        seed: of all its runs.
+        rungs: its runs: horizons, then the full run on seeds.
+        seed: of its first runs; each rung says what is added.
         final_value: its value, if it is complete.
         reports: by Optuna's step, the values that it has reported.
         given: whether its schedule was given and not searched.
@@ -108,7 +110,7 @@ class TrialRecord:
     schedule: Schedule | None
     total_steps: int
     lr_every: LrEvery
-    horizons: Sequence[int]
+    rungs: Sequence[Rung]
     seed: int
     final_value: float | None
     reports: Mapping[int, float]
@@ -125,8 +127,21 @@ class TrialRecord:
 
     @property
     def complete(self) -> bool:
-        """Whether it was trained in full, or has the result of one that was."""
+        """Whether it has ended and was trained in full, or has the result of one that was."""
         return self.state == TrialState.COMPLETE
+
+    @property
+    def full_values(self) -> tuple[float, ...]:
+        """What it came to on each full run that it has trained, one for each seed."""
+        if self.diverged:
+            return ()
+        found = tuple(self.reports[r.step] for r in self.rungs if r.full and r.step in self.reports)
+        return found or (() if self.final_value is None else (self.final_value,))
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of its full runs; none if it has trained none, or diverged."""
+        return fmean(self.full_values) if self.full_values else None
 
     @property
     def finished(self) -> bool:
@@ -134,17 +149,33 @@ class TrialRecord:
         return self.state in FINISHED
 
     @property
+    def by_epochs(self) -> dict[int, float]:
+        """By so many epochs, what it came to: of full runs on several seeds their mean."""
+        full = self.rungs[-1].epochs
+        values = {epochs: value for epochs, value in self.reports.items() if epochs <= full}
+        return values | ({full: self.mean} if self.mean is not None else {})
+
+    @property
     def outcome(self) -> str:
-        """How it ended: complete, pruned, diverged, failed; or running or waiting."""
-        return "diverged" if self.diverged else _OUTCOMES[self.state]
+        """How it ended: complete, pruned, diverged, failed; or running or waiting.
+
+        One that may yet go on counts by what it has trained so far: in full, or on a short horizon.
+        """
+        if self.diverged:
+            return "diverged"
+        if self.full_values:
+            return "complete"
+        if self.state == TrialState.WAITING and self.reports:
+            return "pruned"
+        return _OUTCOMES[self.state]
 
     @property
     def value(self) -> float | None:
-        """What trials are compared by: its value, or the last it reported; none if it diverged."""
+        """What trials are compared by: its mean, or the last it reported; none if it diverged."""
         if self.diverged:
             return None
-        if self.complete:
-            return self.final_value
+        if self.mean is not None:
+            return self.mean
         return self.reports[max(self.reports)] if self.reports else None
 
     @property
@@ -171,7 +202,7 @@ class TrialRecord:
     @property
     def clock(self) -> Clock:
         """The clock of its full run."""
-        return Clock(self.total_steps, self.horizons[-1], self.lr_every)
+        return Clock(self.total_steps, self.rungs[-1].epochs, self.lr_every)
 
     @property
     def last_run(self) -> list[EpochMetrics]:
@@ -181,12 +212,12 @@ class TrialRecord:
     @property
     def horizon(self) -> int:
         """The length of its last run in epochs; of the full run if it has trained none."""
-        return self.horizons[self.epochs[-1].run if self.epochs else -1]
+        return self.rungs[self.epochs[-1].run if self.epochs else -1].epochs
 
     @cached_property
     def run_clock(self) -> Clock:
         """The clock of its last run."""
-        return self.clock.scaled(self.total_steps * self.horizon // self.horizons[-1])
+        return self.clock.scaled(self.total_steps * self.horizon // self.rungs[-1].epochs)
 
     @property
     def losses(self) -> list[float]:
@@ -197,8 +228,8 @@ class TrialRecord:
     def reported(self) -> list[tuple[int, float]]:
         """The updates after which its last run reported a value, and the values."""
         step_of = {row.epoch: row.step for row in self.last_run}
-        if len(self.horizons) > 1:
-            step_of = {self.horizon: self.run_clock.total_steps}
+        if len(self.rungs) > 1 and self.epochs:
+            step_of = {self.rungs[self.epochs[-1].run].step: self.run_clock.total_steps}
         return [(step_of[at], value) for at, value in self.reports.items() if at in step_of]
 
     def curve(self, points: int = 100) -> tuple[list[int], list[float]]:
@@ -219,6 +250,7 @@ class TrialRecord:
         )
 
 
+_BEGUN = (TrialState.RUNNING, TrialState.WAITING)
 _OUTCOMES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -231,7 +263,7 @@ _OUTCOMES = {
 def as_record(
     trial: FrozenTrial,
     spec: StudySpec,
-    horizons: Sequence[int],
+    rungs: Sequence[Rung],
     epochs: Sequence[EpochMetrics] = (),
 ) -> TrialRecord:
     """Return the typed view of one of Optuna's trials.
@@ -239,7 +271,7 @@ def as_record(
     Args:
         trial: as Optuna has read it.
         spec: of its study.
-        horizons: of its study.
+        rungs: of its study.
         epochs: the trial's, if they are wanted.
     """
     attrs = trial.user_attrs
@@ -255,7 +287,7 @@ def as_record(
         schedule=Schedule.from_dict(schedule) if schedule else None,
         total_steps=int(attrs.get(Attribute.TOTAL_STEPS, 0)),
         lr_every=attrs.get(Attribute.LR_EVERY) or _lr_every(trial, spec),
-        horizons=horizons,
+        rungs=rungs,
         seed=attrs.get(Attribute.SEED, spec.study.seed),
         final_value=float(trial.values[0]) if trial.state == TrialState.COMPLETE else None,
         reports=trial.intermediate_values,
@@ -272,17 +304,23 @@ def as_record(
     )
 
 
-def find_duplicate(trial: Trial, spec: StudySpec, horizons: Sequence[int]) -> TrialRecord | None:
-    """Return a trial that has ended and trained just what a trial that begins is to train."""
+def find_duplicate(trial: Trial, spec: StudySpec, rungs: Sequence[Rung]) -> TrialRecord | None:
+    """Return a trial that has trained just what a trial that begins is to train.
+
+    One that has ended; where trials climb rungs and wait in between, also one that has only begun.
+    """
     trials = trial.study.get_trials(deepcopy=False)
-    beginning = as_record(trials[trial.number], spec, horizons)
-    for other in trials:
-        if other.state not in FINISHED or Attribute.DUPLICATE_OF in other.user_attrs:
+    beginning = as_record(trials[trial.number], spec, rungs)
+    for other in trials[: trial.number] if spec.climbs else trials:
+        attrs = other.user_attrs
+        if other.state not in FINISHED and not (spec.climbs and other.state in _BEGUN):
+            continue
+        if Attribute.SCHEDULE not in attrs or Attribute.DUPLICATE_OF in attrs:
             continue
         base_lr = other.user_attrs[Attribute.SCHEDULE]["base_lr"]
         if not math.isclose(base_lr, beginning.base_lr, rel_tol=MAX_BASE_LR_DIFFERENCE):
             continue  # before anything of it is read: there may be thousands
-        if beginning.same_as(record := as_record(other, spec, horizons)):
+        if beginning.same_as(record := as_record(other, spec, rungs)):
             return record
     return None
 
@@ -300,3 +338,20 @@ def _lr_every(trial: FrozenTrial, spec: StudySpec) -> LrEvery:
     options = {"lr_every": "update", **spec.task.options, **trial.params}
     every: LrEvery = options.get("task.lr_every", options["lr_every"])
     return every
+
+
+def read_earlier(stored: list[dict[str, Any]]) -> list[FrozenTrial]:
+    """Return stored trials of an earlier study as Optuna's."""
+    return [
+        create_trial(
+            state=TrialState.PRUNED if each["value"] is None else TrialState.COMPLETE,
+            value=each["value"],
+            params=each["params"],
+            distributions={
+                name: json_to_distribution(text) for name, text in each["distributions"].items()
+            },
+            intermediate_values={int(step): value for step, value in each["reports"].items()},
+            constraints={"diverged": 1.0} if each["diverged"] else None,
+        )
+        for each in stored
+    ]

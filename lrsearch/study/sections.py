@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from lrsearch.errors import SpecError
 
 
 class Section(BaseModel):
@@ -14,11 +17,43 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def read_seconds(time: Any) -> Any:
+    """Return a time such as "90s", "2h" or "1h30m" in seconds; anything else as it is.
+
+    Raises:
+        SpecError: for a text that is no time.
+
+    Example:
+        >>> read_seconds("1h30m")
+        5400.0
+    """
+    if not isinstance(time, str):
+        return time
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", time):
+        raise SpecError(f'a time is such as "90s", "45m", "2h" or "1h30m", but got {time!r}')
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)([smhd])", time))
+
+
+Seconds = Annotated[float, BeforeValidator(read_seconds), Field(gt=0, allow_inf_nan=False)]
+"""A time in seconds, which a study file may write with units."""
+
+
 class StudySection(Section):
-    """`[study]`: name, number of trials, what is compared and which way is better."""
+    """`[study]`: name, budgets, what is compared and which way is better.
+
+    The search ends with the first budget that is used up: `trials` that begin, `epochs` of training
+    in all (no run begins that does not fit), `time` from the first trial on; or when the best mean
+    has not risen by more than seeds explain while `patience` trials began.
+    """
 
     name: str = Field(min_length=1)
     trials: int = Field(ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    time: Seconds | None = None
+    patience: int | None = Field(default=None, ge=1)
     metric: str = Field(default="val_accuracy", min_length=1)
     direction: Literal["maximize", "minimize"] = "maximize"
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -41,7 +76,7 @@ class SamplerSection(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     kind: str = "tpe"
-    per_family: int = Field(default=2, ge=0)
+    per_family: int = Field(default=0, ge=0)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -61,10 +96,23 @@ Horizons = Annotated[list[int] | None, AfterValidator(_increase)]
 
 
 class HorizonsPruning(Section):
-    """`[pruning]`, kind "horizons": rungs of whole schedules; if left out, by the run's length."""
+    """`[pruning]`, kind "horizons": rungs with one seed."""
 
-    kind: Literal["horizons"] = "horizons"
+    kind: Literal["horizons"]
     horizons: Horizons = None
+    reduction_factor: float = Field(default=4, ge=2, allow_inf_nan=False)
+
+
+class RungsPruning(Section):
+    """`[pruning]`, kind "rungs": whole schedules on short horizons, then in full, then on seeds.
+
+    `horizons` are chosen by the run's length if left out. `seeds` is on how many seeds the best is
+    trained in full at most.
+    """
+
+    kind: Literal["rungs"] = "rungs"
+    horizons: Horizons = None
+    seeds: int = Field(default=10, ge=1)
     reduction_factor: float = Field(default=4, ge=2, allow_inf_nan=False)
 
 
@@ -89,6 +137,7 @@ class NoPruning(Section):
 
 
 PRUNING: dict[str, type[BaseModel]] = {
+    "rungs": RungsPruning,
     "horizons": HorizonsPruning,
     "epochs": EpochsPruning,
     "none": NoPruning,

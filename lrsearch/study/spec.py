@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,8 @@ from lrsearch.errors import DomainError, LrsearchError, SpecError
 from lrsearch.schedules import Domain, Schedule, Suggester, read_domain
 from lrsearch.search import (
     BASE_LR,
-    HorizonsPruner,
+    Climb,
+    Rung,
     SearchSpace,
     SeededSampler,
     build_pruner,
@@ -21,12 +23,15 @@ from lrsearch.search import (
     check_horizons,
     default_horizons,
     family_in_turn,
+    rungs_of,
+    seen_by_samplers,
 )
 from lrsearch.study.sections import (
     ConfirmSection,
     EpochsPruning,
     HorizonsPruning,
     NoPruning,
+    RungsPruning,
     SamplerSection,
     Section,
     StudySection,
@@ -38,6 +43,7 @@ from lrsearch.study.spec_errors import format_errors
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 
 class StudySpec(Section):
@@ -50,9 +56,9 @@ class StudySpec(Section):
     task: TaskSection
     space: dict[str, Any] = Field(default={})
     sampler: SamplerSection = SamplerSection()
-    pruning: Annotated[HorizonsPruning | EpochsPruning | NoPruning, Field(discriminator="kind")] = (
-        HorizonsPruning()
-    )
+    pruning: Annotated[
+        RungsPruning | HorizonsPruning | EpochsPruning | NoPruning, Field(discriminator="kind")
+    ] = RungsPruning()
     workers: WorkersSection = WorkersSection()
     schedules: list[dict[str, Any]] = Field(default=[])
     confirm: ConfirmSection | None = None
@@ -82,7 +88,7 @@ class StudySpec(Section):
             >>> study, task = {"name": "first", "trials": 4}, {"run": "my_module:my_task"}
             >>> spec = StudySpec.from_dict({"study": study, "task": task})
             >>> spec.study.metric, spec.sampler.kind, spec.pruning.kind
-            ('val_accuracy', 'tpe', 'horizons')
+            ('val_accuracy', 'tpe', 'rungs')
         """
         try:
             return cls.model_validate(data)
@@ -136,14 +142,24 @@ class StudySpec(Section):
         """Return the schedules of `[[schedules]]`, which are trained as given, first."""
         return [Schedule.from_dict(schedule) for schedule in self.schedules]
 
-    def build_sampler(self, number: int) -> BaseSampler:
-        """Return the sampler of a trial, whose draws depend on the study's seed and its number."""
+    def build_sampler(
+        self, number: int, rungs: Sequence[Rung] = (), earlier: Sequence[FrozenTrial] = ()
+    ) -> BaseSampler:
+        """Return the sampler of a trial, whose draws depend on the study's seed and its number.
+
+        Args:
+            number: the trial's.
+            rungs: the runs of a trial.
+            earlier: trials of another study that it learns from too.
+        """
         place, families = number - len(self.schedules), self.search_space().families
         return SeededSampler(
             partial(build_sampler, self.sampler.kind, self.sampler.options),
             seed=self.study.seed,
             number=number,
             family=family_in_turn(families, place, self.sampler.per_family, self.study.seed),
+            seen=seen_by_samplers(rungs) if self.climbs else None,
+            earlier=earlier,
         )
 
     def build_pruner(self) -> BasePruner:
@@ -151,23 +167,21 @@ class StudySpec(Section):
         from optuna.pruners import NopPruner
 
         match self.pruning:
-            case HorizonsPruning(reduction_factor=factor):
-                return HorizonsPruner(factor)
             case EpochsPruning(pruner=name, options=options):
                 return build_pruner(name, options)
-            case NoPruning():
-                return NopPruner()
+            case _:
+                return NopPruner()  # where trials climb rungs they wait, and a plan decides
 
     @property
     def compares_epochs(self) -> bool:
         """Whether trials are compared after each epoch, and not at the end of each run."""
         match self.pruning:
-            case HorizonsPruning():
-                return False
             case EpochsPruning():
                 return True
             case NoPruning(horizons=horizons):
                 return horizons is None
+            case _:
+                return False
 
     def horizons(self, epochs: int, steps_per_epoch: int) -> tuple[int, ...]:
         """Return the epochs of each run of a trial, where the full run has `epochs`.
@@ -182,6 +196,27 @@ class StudySpec(Section):
             return (epochs,) if full else default_horizons(epochs, steps_per_epoch)
         check_horizons(self.pruning.horizons, epochs, steps_per_epoch)
         return tuple(self.pruning.horizons)
+
+    def rungs(self, horizons: Sequence[int]) -> tuple[Rung, ...]:
+        """Return the runs of a trial, on the horizons of the study."""
+        return rungs_of(horizons, getattr(self.pruning, "seeds", 1))
+
+    @property
+    def climbs(self) -> bool:
+        """Whether trials climb rungs, and wait in between."""
+        return isinstance(self.pruning, RungsPruning | HorizonsPruning)
+
+    def climb(self, horizons: Sequence[int]) -> Climb | None:
+        """Return what decides which trial goes on; `None` where each is trained to its end."""
+        if not isinstance(self.pruning, RungsPruning | HorizonsPruning):
+            return None
+        maximize = self.study.direction == "maximize"
+        return Climb(
+            self.rungs(horizons),
+            self.pruning.reduction_factor,
+            maximize=maximize,
+            patience=self.study.patience,
+        )
 
     def _task_domains(self) -> dict[str, Domain]:
         domains = {}
@@ -210,6 +245,11 @@ class StudySpec(Section):
         epochs = self._task_domains().get("task.epochs")
         if epochs and len(set(epochs.extremes())) > 1:
             raise SpecError("space.task.epochs must be fixed: the longest run would always win")
+        if self.study.patience and not self.climbs:
+            raise SpecError(
+                'study.patience needs means over seeds, which pruning.kind = "rungs" gives, but '
+                f"that is {self.pruning.kind!r}; change it or leave patience out"
+            )
         self.build_sampler(number=0)
         self.build_pruner()
         if self.confirm:

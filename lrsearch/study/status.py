@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from optuna.trial import TrialState
 
 from lrsearch.errors import StudyError
+from lrsearch.search import SeedModel
 from lrsearch.storage import EpochMetrics, count_epochs, masked, read_workers
 from lrsearch.study.records import TrialRecord, epochs_by_trial
 from lrsearch.study.study import Study
@@ -16,12 +18,47 @@ from lrsearch.study.study import Study
 
 @dataclass(frozen=True)
 class Best:
-    """The best complete trial: its number, value, parameters and schedule (JSON form)."""
+    """The best trial by the mean of its full runs: its number, that mean, what it trains.
+
+    `seeds` is on how many it was trained in full; `expected` is what it is expected to come to on
+    other seeds, and `error` half the 95 % interval of that, both none where too few trials were
+    trained on several seeds to tell; `schedule` is its JSON form.
+    """
 
     trial: int
     value: float
+    seeds: int
+    expected: float | None
+    error: float | None
     params: dict[str, Any]
     schedule: dict[str, Any]
+
+    @classmethod
+    def of(cls, best: TrialRecord, trials: Iterable[TrialRecord]) -> Best:
+        """Return what is known of the best of some trials."""
+        assert best.mean is not None
+        assert best.schedule is not None
+        model = SeedModel([trial.full_values for trial in trials if trial.full_values])
+        estimate = model.estimate(best.full_values)
+        return cls(
+            trial=best.number,
+            value=best.mean,
+            seeds=len(best.full_values),
+            expected=estimate.value if estimate else None,
+            error=estimate.error if estimate else None,
+            params=dict(best.params),
+            schedule=best.schedule.to_dict(),
+        )
+
+    @property
+    def summary(self) -> str:
+        """The mean with what is known of it: its seeds, and what is expected on others."""
+        seeds = "on one seed only" if self.seeds == 1 else f"mean of {self.seeds} seeds"
+        if self.expected is None:
+            return f"{self.value:.4f} {seeds}"
+        return (
+            f"{self.value:.4f} {seeds}, {self.expected:.4f} ± {self.error:.4f} expected on others"
+        )
 
 
 @dataclass(frozen=True)
@@ -57,9 +94,13 @@ class WorkerStatus:
 class Status:
     """Where a study stands. A diverged trial counts under `pruned` too.
 
-    `duplicates` are trials whose curve another trial had trained before; `epochs` were trained in
-    all, of `full_epochs` had each finished trial trained the full run alone; `unstable` are the
-    trials whose loss jumped up between two batches but stayed finite.
+    A trial that waits to go on counts by what it has trained: in full (`complete`), or on a short
+    horizon (`pruned`); `waiting` are those that have yet to begin.
+
+    `duplicates` are trials whose curve another trial had trained before. `epochs` were trained in
+    all, of a budget of `epochs_target` if there is one; `full_epochs` had each finished trial
+    trained the full run once. `unstable` are the trials whose loss jumped up between two batches
+    but stayed finite.
     """
 
     study: str
@@ -73,10 +114,17 @@ class Status:
     waiting: int
     duplicates: int
     epochs: int
+    epochs_target: int | None
     full_epochs: int
     best: Best | None
     unstable: list[int]
     workers: list[WorkerStatus]
+
+    @property
+    def share(self) -> float:
+        """How much of its budgets of trials and epochs is used up, in [0, 1]: of the nearer one."""
+        epochs = self.epochs / self.epochs_target if self.epochs_target else 0.0
+        return min(1.0, max(self.finished / self.target, epochs))
 
     @property
     def finished(self) -> int:
@@ -91,36 +139,36 @@ class Status:
 def read_status(study: Study) -> Status:
     """Read where a study stands."""
     records = study.records()
-    count = Counter(record.state for record in records)
-    finished = sum(record.finished for record in records)
-    running, target = count[TrialState.RUNNING], study.target
+    rest = [record for record in records if record.state != TrialState.RUNNING]
+    count = Counter(record.outcome for record in rest)
+    pruned = count["pruned"] + count["diverged"]
+    finished = count["complete"] + pruned
+    running, target = len(records) - len(rest), study.target
     return Status(
         study=study.name,
         storage=masked(study.storage.engine.url),
         target=target,
-        complete=count[TrialState.COMPLETE],
-        pruned=count[TrialState.PRUNED],
+        complete=count["complete"],
+        pruned=pruned,
         diverged=sum(record.diverged is not None for record in records),
-        failed=count[TrialState.FAIL],
+        failed=count["failed"],
         running=running,
         waiting=max(0, target - finished - running),
         duplicates=sum(record.duplicate_of is not None for record in records),
         epochs=count_epochs(study.storage, study.study_id),
-        full_epochs=finished * study.horizons[-1],
-        best=_read_best(study),
+        epochs_target=study.epochs_target,
+        full_epochs=finished * study.rungs[-1].epochs,
+        best=_read_best(study, records),
         unstable=[record.number for record in records if record.unstable],
         workers=_read_workers(study, {record.id: record for record in records}),
     )
 
 
-def _read_best(study: Study) -> Best | None:
+def _read_best(study: Study, records: list[TrialRecord]) -> Best | None:
     try:
-        best = study.best()
+        return Best.of(study.best(), records)
     except StudyError:
         return None
-    assert best.value is not None
-    assert best.schedule is not None
-    return Best(best.number, best.value, dict(best.params), best.schedule.to_dict())
 
 
 def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerStatus]:
@@ -146,12 +194,12 @@ def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerS
 def _running(record: TrialRecord, epochs: list[EpochMetrics]) -> RunningTrial:
     last = epochs[-1] if epochs else None
     run = last.run if last else 0
-    if last and last.epoch == record.horizons[run] < record.horizons[-1]:
-        run += 1  # it has gone on to the next horizon, or is about to end
+    if last and last.epoch == record.rungs[run].epochs and run + 1 < len(record.rungs):
+        run += 1  # it has gone on to the next rung, or is about to end
     return RunningTrial(
         trial=record.number,
         epoch=sum(row.run == run for row in epochs),
-        horizon=record.horizons[run],
+        horizon=record.rungs[run].epochs,
         schedule=record.family or None,
         lr=last.lr if last else None,
         loss=last.metrics.get("train_loss", last.metrics.get("val_loss")) if last else None,

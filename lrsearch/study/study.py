@@ -10,22 +10,26 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from lrsearch.errors import StudyError
+from lrsearch.search import Climb, Rung
 from lrsearch.storage import (
     EpochMetrics,
     Storage,
     StudyRow,
     read_study,
+    set_limits,
     set_stopping,
     set_target,
     study_id_of,
 )
-from lrsearch.study.records import TrialRecord, as_record, epochs_by_trial
+from lrsearch.study.records import TrialRecord, as_record, epochs_by_trial, read_earlier
 from lrsearch.study.spec import StudySpec
 
 SPEC = "lrsearch:spec"
 """The study attribute that holds the spec."""
 HORIZONS = "lrsearch:horizons"
 """The study attribute that holds the epochs of each run of a trial; the last is the full run."""
+EARLIER = "lrsearch:earlier"
+"""The study attribute that holds `{study, trials}`: what it learns from an earlier study."""
 DATA_CHECKSUM = "lrsearch:data"
 """The study attribute that holds the checksum of the data, where the task gives one."""
 
@@ -63,6 +67,16 @@ class Study:
         """The epochs of each run of a trial; the last is the full run."""
         return tuple(self.optuna.user_attrs[HORIZONS])
 
+    @cached_property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The runs of a trial, in order."""
+        return self.spec.rungs(self.horizons)
+
+    @property
+    def climb(self) -> Climb | None:
+        """What decides which trial goes on; `None` where each is trained to its end."""
+        return self.spec.climb(self.horizons)
+
     @property
     def data_checksum(self) -> str | None:
         """The checksum of the data, where the task gives one."""
@@ -88,17 +102,18 @@ class Study:
         return self._record(trials[number], rows.get(number, ()))
 
     def best(self) -> TrialRecord:
-        """Return the best complete trial, with its epochs.
+        """Return the trial with the best mean over its full runs, with its epochs.
 
         Raises:
-            StudyError: if no trial is complete.
+            StudyError: if no trial was trained in full.
         """
-        try:
-            return self.record(self.optuna.best_trial.number)
-        except ValueError:
+        sign = 1 if self.spec.study.direction == "maximize" else -1
+        full = [record for record in self.records() if record.mean is not None]
+        if not full:
             raise StudyError(
                 f"study {self.name!r} has no complete trial yet; let `lrsearch launch` finish one"
-            ) from None
+            )
+        return self.record(max(full, key=lambda record: sign * (record.mean or 0.0)).number)
 
     def complete(self, number: int) -> TrialRecord:
         """Return the complete trial of that number, with its epochs.
@@ -107,9 +122,8 @@ class Study:
             StudyError: if there is none, or it is not complete.
         """
         record = self.record(number)
-        if not record.complete:
-            state = record.state.name.lower()
-            raise StudyError(f"trial {number} is {state}, not complete; choose another")
+        if record.mean is None:
+            raise StudyError(f"trial {number} is {record.outcome}, not complete; choose another")
         return record
 
     def trial(self, trial_id: int, number: int) -> optuna.Trial:
@@ -117,7 +131,7 @@ class Study:
 
         So neither a restart nor a second worker repeats or changes what is sampled.
         """
-        self.optuna.sampler = self.spec.build_sampler(number)
+        self.optuna.sampler = self.spec.build_sampler(number, self.rungs, self._earlier)
         self.optuna.get_trials(deepcopy=False)  # Optuna's cache must know the trial to write to it
         return optuna.Trial(self.optuna, trial_id)
 
@@ -125,6 +139,11 @@ class Study:
     def target(self) -> int:
         """The budget: how many trials are to finish."""
         return self._row.target
+
+    @property
+    def epochs_target(self) -> int | None:
+        """The budget of epochs in all; none for no limit."""
+        return self._row.epochs
 
     @property
     def stopping(self) -> bool:
@@ -139,9 +158,24 @@ class Study:
         """
         set_target(self.storage, self.study_id, target)
 
+    def set_limits(self, *, epochs: int | None = None, seconds: float | None = None) -> None:
+        """Set budgets of epochs in all and of seconds from now on; none leaves one as it is."""
+        set_limits(self.storage, self.study_id, epochs=epochs, seconds=seconds)
+
     def set_stopping(self, stopping: bool) -> None:
         """Tell its workers to leave, or let them work (again)."""
         set_stopping(self.storage, self.study_id, stopping)
+
+    @property
+    def learns_from(self) -> tuple[str, int] | None:
+        """The earlier study that its sampler learns from, and how many trials of it."""
+        stored = self.optuna.user_attrs.get(EARLIER)
+        return (stored["study"], len(stored["trials"])) if stored else None
+
+    @cached_property
+    def _earlier(self) -> list[FrozenTrial]:
+        stored = self.optuna.user_attrs.get(EARLIER)
+        return read_earlier(stored["trials"]) if stored else []
 
     @property
     def _row(self) -> StudyRow:
@@ -152,7 +186,7 @@ class Study:
 
     def _record(self, trial: FrozenTrial, epochs: Sequence[EpochMetrics] = ()) -> TrialRecord:
         if epochs or not trial.state.is_finished():
-            return as_record(trial, self.spec, self.horizons, epochs)
+            return as_record(trial, self.spec, self.rungs, epochs)
         if trial.number not in self._ended:
-            self._ended[trial.number] = as_record(trial, self.spec, self.horizons)
+            self._ended[trial.number] = as_record(trial, self.spec, self.rungs)
         return self._ended[trial.number]

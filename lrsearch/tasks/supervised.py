@@ -44,7 +44,7 @@ class Supervised:
         batch_size: examples in an update.
         epochs: the length of the full run.
         lr_every: "update", or "epoch": the rate changes only `epochs` times in a run, and is
-            `schedule.lr(epoch, epochs)` in each part.
+            `schedule.lr(epoch, epochs)` in each part; a search then counts warmups in epochs.
         clip_norm: a gradient with a larger L2 norm is scaled down to it.
         precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
 

@@ -6,6 +6,7 @@ and started again in between.
 
 from lrsearch.worker.grouping import Grouping, choose_grouping
 from lrsearch.worker.launcher import FAILING, run_workers
+from lrsearch.worker.plan import RungPlan, plan_of
 from lrsearch.worker.trainer import Trainer
-from lrsearch.worker.trial import Outcome, Run, StudyTasks, TrialInTraining
+from lrsearch.worker.trial import Outcome, Pause, Run, StudyTasks, TrialInTraining
 from lrsearch.worker.worker import POLL, work

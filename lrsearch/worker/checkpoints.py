@@ -1,13 +1,19 @@
-"""Checkpoints of running trials: one file each, written whole or not at all."""
+"""Checkpoints of running trials: one file each, written whole or not at all, and sealed."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import StorageError
+
+_SEAL = b"lrsearch sha256:"
+"""Stands behind the state, with the checksum of it: a flipped bit is other numbers in silence."""
+_SEAL_SIZE = len(_SEAL) + sha256().digest_size
 
 
 class Checkpoints:
@@ -35,8 +41,12 @@ class Checkpoints:
         unfinished = path.with_suffix(".part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            buffer = BytesIO()
+            torch.save(state, buffer)
+            content = buffer.getbuffer()
             with unfinished.open("wb") as file:
-                torch.save(state, file)
+                file.write(content)
+                file.write(_SEAL + sha256(content).digest())
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
@@ -52,7 +62,9 @@ class Checkpoints:
         damaged: list[Path] = []
         for path in sorted(self.folder.glob(f"trial-{trial:06}-lease-*.pt"), reverse=True):
             try:
-                return torch.load(path, map_location="cpu", weights_only=True), damaged
+                content = _unsealed(path.read_bytes())
+                state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+                return {"run": state["run"], "state": state["state"]}, damaged
             except Exception:  # whatever a damaged file makes torch raise
                 damaged.append(path)
         return None, damaged
@@ -61,3 +73,17 @@ class Checkpoints:
         """Remove all that a trial has left."""
         for path in self.folder.glob(f"trial-{trial:06}-lease-*"):
             path.unlink(missing_ok=True)
+
+
+def _unsealed(content: bytes) -> bytes:
+    """Return what a seal stands behind; all of it where an older lrsearch wrote none.
+
+    Raises:
+        ValueError: if it is not what was written.
+    """
+    body, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:]
+    if not seal.startswith(_SEAL):
+        return content
+    if sha256(body).digest() != seal[len(_SEAL) :]:
+        raise ValueError("the checksum differs")
+    return body

@@ -15,14 +15,14 @@ from typing import Protocol
 
 from optuna.trial import TrialState
 
-from lrsearch.errors import LrsearchError, StorageError
+from lrsearch.errors import LrsearchError, StorageError, TaskError
 from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, read_metrics
 from lrsearch.study import Attribute, Study
 from lrsearch.tasks import Progress, out_of_memory
 from lrsearch.worker.checkpoints import Checkpoints
 from lrsearch.worker.grouping import Grouping
 from lrsearch.worker.recorder import TrialRecorder
-from lrsearch.worker.trial import Decision, Outcome, Run, StudyTasks, TrialInTraining
+from lrsearch.worker.trial import Decision, Outcome, Pause, Run, StudyTasks, TrialInTraining
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,14 @@ Rounds = Generator[dict[int, Progress]]
 """After each epoch of a group the progress of each member, by its place in the group."""
 NextProgress = Callable[[Rounds], dict[int, Progress] | None]
 """Takes the next round of a group; `None` at its end. A worker's can be interrupted."""
+
+
+MAX_CRASHES = 3
+"""Workers that may die with a trial before it has failed: no configuration may end a study."""
+_CRASHED = (
+    "{count} workers died with it, one after the other, before it had trained another epoch; run "
+    "its schedule alone to see why (out of memory on this machine, or a crash below Python)"
+)
 
 
 class Group(Protocol):
@@ -99,6 +107,7 @@ class Trainer:
         grouping: how many train together, and how.
         next_progress: takes the next round of a group.
         check: called between trials that begin; a worker's raises where it is to leave.
+        on_pause: called with the lease of a trial that is to wait.
         on_end: called when a trial is over with its lease, and whether it failed.
     """
 
@@ -111,6 +120,7 @@ class Trainer:
         *,
         next_progress: NextProgress,
         check: Callable[[], None],
+        on_pause: Callable[[Lease], None],
         on_end: Callable[[Lease, bool], None],
     ) -> None:
         self.study = study
@@ -119,6 +129,7 @@ class Trainer:
         self.grouping = grouping
         self.next_progress = next_progress
         self.check = check
+        self.on_pause = on_pause
         self.on_end = on_end
         self.checkpoints = Checkpoints(study.files / "checkpoints")
 
@@ -151,10 +162,13 @@ class Trainer:
     def _begin_one(self, lease: Lease) -> Member | None:
         """Return a trial that is to be trained; `None` if it was lost, or failed as it began."""
         recorder = TrialRecorder(self.study, self.checkpoints, lease)
+        if lease.crashes >= MAX_CRASHES:
+            self._fail(lease, TaskError(_CRASHED.format(count=lease.crashes)))
+            return None
         try:
             with self.study.storage.guarded(lease.check):
                 optuna_trial = self.study.trial(lease.trial_id, lease.number)
-                trial = TrialInTraining(self.tasks, optuna_trial, recorder)
+                trial = TrialInTraining(self.tasks, optuna_trial, recorder, lease.rung)
         except STORAGE_FAILURES:
             raise
         except LeaseLost:
@@ -227,6 +241,11 @@ class Trainer:
         try:
             with self.study.storage.guarded(lease.check):
                 act()
+                if isinstance(trial.wants, Pause):
+                    trial.abandon()
+                    self.checkpoints.remove(lease.number)
+                    self.on_pause(lease)
+                    return
                 if not isinstance(trial.wants, Outcome):
                     return
                 self._keep_stability(trial)
@@ -261,6 +280,9 @@ class Trainer:
         left = [m for m in group if isinstance(m.trial.wants, Run | Decision)]
         if not self._packs(group):
             for member in left:
+                if member.trial.start_over():  # of another network, or of another version
+                    log.warning("trial %d starts over: %s", member.lease.number, _message(error))
+                    continue
                 self._fail(member.lease, error)
                 member.trial.abandon()
             return

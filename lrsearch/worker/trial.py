@@ -5,12 +5,14 @@ The one place that knows both Optuna and training: trial → schedule → runs �
 
     wants Run       → `epoch(progress)` after each epoch of it
     wants Decision  → `decide()`, once all that train beside it have reported
+    wants Pause     → it waits, until the queue gives it out again
     wants Outcome   → it is over
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -20,8 +22,9 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Schedule, is_degenerate
-from lrsearch.storage import EpochMetrics
-from lrsearch.study import Attribute, StudySpec, TrialRecord, find_duplicate
+from lrsearch.search import Rung
+from lrsearch.storage import END, EpochMetrics
+from lrsearch.study import Attribute, StudySpec, TrialRecord, as_record, find_duplicate
 from lrsearch.tasks import Progress, Task, clock_of, load_task
 from lrsearch.worker.recorder import Recorder
 
@@ -47,6 +50,11 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """To wait: it has trained a rung, and others decide whether it goes on."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended, and its value if it is complete."""
 
@@ -59,12 +67,12 @@ class StudyTasks:
 
     Args:
         spec: what the study is.
-        horizons: the epochs of each run of a trial; the last is the full run.
+        rungs: the runs of a trial.
     """
 
-    def __init__(self, spec: StudySpec, horizons: tuple[int, ...]) -> None:
+    def __init__(self, spec: StudySpec, rungs: Sequence[Rung]) -> None:
         self.spec = spec
-        self.horizons = horizons
+        self.rungs = tuple(rungs)
         self._tasks: dict[str, Task] = {}
         self._space = cache(spec.search_space)
 
@@ -77,7 +85,7 @@ class StudyTasks:
 
     def schedule(self, trial: optuna.Trial, task: Task) -> Schedule:
         """Return a trial's schedule, given or suggested."""
-        total_steps = clock_of(task).total_steps
+        total_steps = clock_of(task).length  # warmups count what the rate changes with
         space = self._space(getattr(task, "base_lr", None))
         given = trial.user_attrs.get(Attribute.GIVEN)
         if given is None:
@@ -95,14 +103,22 @@ class TrialInTraining:
         tasks: what the study's trials train.
         trial: Optuna's, running.
         recorder: keeps what it shows and where it stands, so that it can go on from there.
+        rung: where trials climb, the index of the rung to train, or `END`; else it trains all runs.
     """
 
-    wants: Run | Decision | Outcome | None
+    wants: Run | Decision | Pause | Outcome | None
     """What it wants next; `None` where it is another worker's now."""
 
-    def __init__(self, tasks: StudyTasks, trial: optuna.Trial, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        tasks: StudyTasks,
+        trial: optuna.Trial,
+        recorder: Recorder,
+        rung: int | None = None,
+    ) -> None:
         self.spec = tasks.spec
-        self.horizons = tasks.horizons
+        self.rungs = tasks.rungs
+        self.rung = rung
         self.trial = trial
         self.recorder = recorder
         self._epochs_done = 0
@@ -126,9 +142,12 @@ class TrialInTraining:
                 self.wants = Outcome(TrialState.PRUNED)
                 return
             value = self._value(progress)
-            if compares and progress.epoch not in self._reported:
-                self.trial.report(value, progress.epoch)
-        if ends and run.epochs == self.horizons[-1]:
+            step = self.rungs[run.number].step if ends else progress.epoch
+            if compares and step not in self._reported:
+                self.trial.report(value, step)
+        if ends and self.rung is not None:
+            self.wants = Pause()
+        elif ends and run.number == len(self.rungs) - 1:
             self.wants = Outcome(TrialState.COMPLETE, value)
         elif compares:
             self.wants = Decision(run, progress)
@@ -168,6 +187,14 @@ class TrialInTraining:
         number, state = self.recorder.load()
         self.wants = replace(run, state=state if number == run.number else None)
 
+    def start_over(self) -> bool:
+        """Want its run from the start, if nothing came of its state; return whether it does."""
+        run = self.wants
+        if not isinstance(run, Run) or run.state is None or self._epochs_done:
+            return False
+        self.wants = replace(run, state=None)
+        return True
+
     def abandon(self) -> None:
         """Want nothing more: it is another worker's now, or has failed."""
         self.wants = None
@@ -182,9 +209,22 @@ class TrialInTraining:
             self.trial.set_constraint("trains", 1.0)
             return Outcome(TrialState.PRUNED)
         if Attribute.DUPLICATE_OF in attrs:
+            if self.rung is not None:
+                return Outcome(TrialState.PRUNED)  # the other may yet go on
             other = self.trial.study.get_trials(deepcopy=False)[attrs[Attribute.DUPLICATE_OF]]
             return Outcome(other.state, other.value if other.state == TrialState.COMPLETE else None)
-        return self._run(*self.recorder.load())
+        if self.rung == END:
+            return self._end()
+        number, state = self.recorder.load()
+        if self.rung is not None and number != self.rung:
+            number, state = self.rung, None
+        return self._run(number, state)
+
+    def _end(self) -> Outcome:
+        """Return how it ends after it has waited: complete if it was trained in full."""
+        frozen = self.trial.study.get_trials(deepcopy=False)[self.trial.number]
+        mean = as_record(frozen, self.spec, self.rungs).mean
+        return Outcome(TrialState.PRUNED if mean is None else TrialState.COMPLETE, mean)
 
     def _describe(self) -> None:
         """Store what is trained, and whether that is nothing new, or nothing at all."""
@@ -194,12 +234,12 @@ class TrialInTraining:
         self.trial.set_user_attr(Attribute.SCHEDULE, self.schedule.to_dict())
         if is_degenerate(self.schedule, clock):
             self.trial.set_user_attr(Attribute.DEGENERATE, True)
-        elif duplicate := find_duplicate(self.trial, self.spec, self.horizons):
+        elif duplicate := find_duplicate(self.trial, self.spec, self.rungs):
             self._take_result(duplicate)
 
     def _take_result(self, other: TrialRecord) -> None:
-        """Take what a trial with the same curve has shown."""
-        for step, value in other.reports.items():
+        """Take what a trial with the same curve has shown; not where that may yet go on."""
+        for step, value in other.reports.items() if self.rung is None else ():
             self.trial.report(value, step)
         if other.diverged:
             self.trial.set_constraint("diverged", 1.0)
@@ -207,11 +247,12 @@ class TrialInTraining:
         self.trial.set_user_attr(Attribute.DUPLICATE_OF, other.number)
 
     def _run(self, number: int, state: dict[str, Any] | None) -> Run:
-        seed = self.trial.user_attrs.get(Attribute.SEED, self.spec.study.seed)
+        rung = self.rungs[number]
+        seed = self.trial.user_attrs.get(Attribute.SEED, self.spec.study.seed) + rung.seed
         frozen = self.trial.study.get_trials(deepcopy=False)[self.trial.number]
         self._reported = set(frozen.intermediate_values)
         self._epochs_done = 0
-        return Run(self.task, self.schedule, number, self.horizons[number], seed, state)
+        return Run(self.task, self.schedule, number, rung.epochs, seed, state)
 
     def _save(self, run: Run, progress: Progress) -> None:
         if progress.capture is not None:

@@ -18,6 +18,7 @@ from lrsearch.study import open_study
 from lrsearch.tasks import prepare_torch
 from lrsearch.worker.grouping import choose_grouping
 from lrsearch.worker.heartbeat import Heartbeat
+from lrsearch.worker.plan import plan_of
 from lrsearch.worker.signals import Interrupted, Signals
 from lrsearch.worker.trainer import Trainer
 from lrsearch.worker.trial import StudyTasks
@@ -60,11 +61,19 @@ def work(
         storage = open_storage(url, create=False)
         study = open_study(storage, name)
         limits = study.spec.workers
-        queue = TrialQueue(storage, study.study_id, device, limits.lease, limits.max_failures)
+        queue = TrialQueue(
+            storage,
+            study.study_id,
+            device,
+            limits.lease,
+            limits.max_failures,
+            plan_of(study),
+            epochs=sum(rung.epochs for rung in study.rungs),
+        )
         heartbeat = Heartbeat(queue, parent)
         heartbeat.start()
         try:
-            tasks = StudyTasks(study.spec, study.horizons)
+            tasks = StudyTasks(study.spec, study.rungs)
             trainer = Trainer(
                 study,
                 tasks,
@@ -72,6 +81,7 @@ def work(
                 choose_grouping(tasks, study.target, device, pack),
                 next_progress=signals.next_progress,
                 check=signals.check,
+                on_pause=queue.pause,
                 on_end=lambda lease, failed: queue.end(lease, failed=failed),
             )
             with storage_errors(storage.engine.url):

@@ -21,7 +21,7 @@ from lrsearch.worker import Outcome, StudyTasks, TrialInTraining
 from lrsearch.worker.trial import Decision
 from tests.benchmarks.samplers import SAMPLERS, due, shuffled
 from tests.benchmarks.surrogate import spec_of
-from tests.in_process import CountingRecorder, train_until_decision
+from tests.in_process import CountingRecorder, pruner_of, train_until_decision
 
 HORIZONS = (1, 6)
 
@@ -41,8 +41,8 @@ def search(config: BatchConfig) -> float:
     warnings.simplefilter("ignore")
     pruning = {"kind": "horizons", "horizons": list(HORIZONS)}
     spec = spec_of(config.record, config.trials, pruning=pruning)
-    study = optuna.create_study(direction="maximize", pruner=spec.build_pruner())
-    tasks = StudyTasks(spec, HORIZONS)
+    study = optuna.create_study(direction="maximize", pruner=pruner_of(spec))
+    tasks = StudyTasks(spec, spec.rungs(HORIZONS))
     sampler, names = SAMPLERS["tpe, grouped"](config.seed), shuffled(config.seed)
     for first in range(0, config.trials, config.size):
         batch = []

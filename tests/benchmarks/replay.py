@@ -35,7 +35,7 @@ from lrsearch.schedules import Schedule
 from lrsearch.study import StudySpec
 from lrsearch.tasks import Progress
 from lrsearch.worker import StudyTasks
-from tests.in_process import CountingRecorder, train_trial
+from tests.in_process import CountingRecorder, pruner_of, train_trial
 
 FOLDER = Path(__file__).parents[2] / "studies" / "record"
 
@@ -139,10 +139,10 @@ def search(name: str, pruning: dict[str, Any], order: int) -> SearchOutcome:
         study_name=f"{name}-{order}",  # hyperband picks brackets by it
         direction="maximize",
         sampler=RandomSampler(seed=order),
-        pruner=spec.build_pruner(),
+        pruner=pruner_of(spec),
     )
     horizons = spec.horizons(record.epochs, Recorded.steps_per_epoch)
-    tasks, recorder = StudyTasks(spec, horizons), CountingRecorder()
+    tasks, recorder = StudyTasks(spec, spec.rungs(horizons)), CountingRecorder()
     complete: dict[int, float] = {}
     for number in numbers:
         study.enqueue_trial({}, user_attrs={"given": record.schedules[number].to_dict()})

@@ -26,7 +26,7 @@ from lrsearch.search import SearchSpace
 from lrsearch.tasks import Task, clock_of
 from lrsearch.worker import StudyTasks
 from tests.benchmarks.surrogate import spec_of, surrogate
-from tests.in_process import CountingRecorder, train_trial
+from tests.in_process import CountingRecorder, pruner_of, train_trial
 
 DUE = 2
 """Trials of each family that are due to it where families come in turn."""
@@ -97,7 +97,7 @@ def search(name: str, variant: tuple[str, bool, bool], trials: int, seed: int) -
     """Return the best value so far after each trial."""
     sampler, per_family, in_turn = variant
     spec = spec_of(name, trials, pruning={"kind": "horizons", "horizons": [1, 2, 6]})
-    study = optuna.create_study(direction="maximize", pruner=spec.build_pruner())
+    study = optuna.create_study(direction="maximize", pruner=pruner_of(spec))
     study.sampler = base = SAMPLERS[sampler](seed)
     tasks = (PerFamilyTasks if per_family else StudyTasks)(spec, (1, 2, 6))
     names = shuffled(seed)

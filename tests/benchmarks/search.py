@@ -1,238 +1,712 @@
-"""Our search against `optuna.create_study()` as it comes: real training, equal epochs, one space.
+"""The yardstick: searches in real training, judged by what they hand over, on seeds of its own.
 
-    python -m tests.benchmarks.search --subset          # a part of FashionMNIST, within 20 minutes
-    python -m tests.benchmarks.search
-    python -m tests.benchmarks.search --record momentum --epochs 320 --repeats 16
+    python -m tests.benchmarks.search --tasks perceptron     # goes on from studies/search.json
+    python -m tests.benchmarks.search --table
+    python -m tests.benchmarks.search --table --picture studies/search.png
 
-The last foretells from a record what training would come to, for searches that take long.
-Both train the same task from the same seeds in the same objective. Plain Optuna has its own sampler
-and pruner and reports every epoch; ours is the default of the study files. Each search ends when it
-has spent its epochs; what counts is the best final validation accuracy of its complete trials.
+After 1/8, 1/4, 1/2 and all of its epochs each search says which schedule it would hand over and
+what it believes that to come to. The schedule's full run is then trained on six seeds that no
+search has used and measured on images that no search has read. So luck does not count, and the
+difference, less what the images that searches read are easier by, shows how far luck deceives them.
+
+All that is found is kept in one file, from which a broken-off benchmark goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
+from functools import cache, partial
+from hashlib import sha256
 from multiprocessing import get_context
+from os import cpu_count
 from pathlib import Path
-from statistics import median
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-import numpy as np
 import optuna
-from optuna.samplers import TPESampler
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from plotly.graph_objects import Figure, Scatter
+from plotly.subplots import make_subplots
 
-from lrsearch.reporting.figures.style import figure, note
-from lrsearch.storage import Lease, TrialQueue, open_storage, read_metrics
+from lrsearch import Schedule
+from lrsearch.errors import StudyError
+from lrsearch.reporting.figures.style import DASHES, HUES, figure, note
+from lrsearch.search import HorizonsPruner, SeededSampler, build_sampler, family_in_turn
+from lrsearch.storage import Lease, NoTrialReason, TrialQueue, count_epochs, open_storage
 from lrsearch.study import StudySpec, create_study
-from lrsearch.tasks import load_task
-from lrsearch.worker import StudyTasks
-from tests.benchmarks import surrogate
+from lrsearch.tasks import Data, Progress, Supervised, load_task
+from lrsearch.tasks.fashion_mnist import data_folder
+from lrsearch.worker import StudyTasks, plan_of
 from tests.in_process import CountingRecorder, make_trainer, train_trial
 
-Trace = list[tuple[int, float]]
-"""Epochs spent and the best value so far, after each trial."""
-NEAR = (0.001, 0.003, 0.005)
-COLORS = {"lrsearch": "#0080c0", "Optuna as it comes": "#c05000"}
+QUICK_IMAGES, QUICK_EPOCHS, QUICK_BUDGET = 15_000, 6, 96
+FULL_EPOCHS, FULL_BUDGET = 10, 240
+UNREAD = slice(QUICK_IMAGES, 35_000)
+"""Of the training images, those that no search reads in the quick setting."""
+JUDGING_SEEDS = range(6)
+"""Searches use seeds from 100 on."""
+CHANCE = 0.1
+"""What a run that diverges comes to."""
+COLLAPSED = 0.5
+KEPT = 0.3
+"""The share of its epochs in which a search confirms what it has found."""
+CONFIRMED = 4
+
+NETWORKS = "tests.benchmarks.networks"
+TASKS: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
+    "perceptron": ({"model": f"{NETWORKS}:perceptron", "optimizer": "momentum"}, (2e-3, 1.0)),
+    "lenet_momentum": ({"optimizer": "momentum"}, (2e-3, 1.0)),
+    "lenet_sgd": ({"optimizer": "sgd"}, (1e-2, 2.0)),
+    "small_conv": ({"model": f"{NETWORKS}:small_conv", "optimizer": "nesterov"}, (2e-3, 1.0)),
+    "lenet_adam": ({"optimizer": "adam"}, (1e-4, 3e-2)),
+}
+"""By name the options of the task, and the domain of `base_lr`."""
 
 
 class Asked(NamedTuple):
-    """What is to be searched, from which seed, in how many epochs."""
+    """A search: which task and way, from which seed, in how many epochs."""
 
-    seed: int
+    task: str
+    full: bool
     epochs: int
-    subset: bool
-    record: str | None
-    horizons: list[int] | None
-    per_family: int | None
+    arm: str
+    repeat: int
+
+    @property
+    def key(self) -> str:
+        return f"{_setting(self.full)}/{self.epochs}/{self.task}/{self.arm}/{self.repeat}"
+
+    @property
+    def marks(self) -> list[int]:
+        return [self.epochs // 8, self.epochs // 4, self.epochs // 2, self.epochs]
+
+    @property
+    def seed(self) -> int:
+        return 100 * (self.repeat + 1)
+
+    def run(self) -> Trace:
+        return ARMS[self.arm](self)
+
+
+class Judged(NamedTuple):
+    """The full run of a schedule on a seed that no search has used."""
+
+    task: str
+    full: bool
+    schedule: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return _true_key(self.task, self.full, self.schedule)
+
+    def run(self) -> float | None:
+        """Return what it comes to on images that no search has read; `None` if it diverges."""
+        unread, _ = _accuracies(self)
+        return unread
+
+
+class Gap(NamedTuple):
+    """How much easier the images are that searches read: for one plain schedule, over the seeds."""
+
+    task: str
+    full: bool
+
+    @property
+    def key(self) -> str:
+        return f"{_setting(self.full)}/{self.task}"
+
+    def run(self) -> float:
+        _, (low, high) = TASKS[self.task]
+        schedule = _text(
+            Schedule.from_dict({"schedule": "cosine", "base_lr": math.sqrt(low * high)})
+        )
+        runs = [_accuracies(Judged(self.task, self.full, schedule, seed)) for seed in JUDGING_SEEDS]
+        return fmean(read - unread for unread, read in runs if unread is not None)
+
+
+Job = Asked | Judged | Gap
+
+
+class HandOver(NamedTuple):
+    """What a search would hand over: the JSON form of a schedule, and what it says of it."""
+
+    schedule: str
+    told: float
+
+
+Trace = dict[int, HandOver]
+"""By mark, what a search would hand over then; nothing where it has nothing yet."""
+
+
+def _setting(full: bool) -> str:
+    return "full" if full else "quick"
+
+
+def _true_key(task: str, full: bool, schedule: str) -> str:
+    return f"{_setting(full)}/{task}/{sha256(schedule.encode()).hexdigest()[:10]}"
+
+
+def _text(schedule: Schedule) -> str:
+    return json.dumps(schedule.to_dict(), sort_keys=True)
+
+
+# What is searched
 
 
 def spec_of(asked: Asked, **sections: Any) -> StudySpec:
-    seed, subset = asked.seed, asked.subset
-    if asked.record:
-        return surrogate.spec_of(asked.record, 100_000, seed, **sections)
-    task = {"run": "lrsearch.tasks.fashion_mnist:task", "epochs": 6 if subset else 10}
+    options, (low, high) = TASKS[asked.task]
+    quick = {"epochs": QUICK_EPOCHS, "subset": QUICK_IMAGES}
+    size = {"epochs": FULL_EPOCHS} if asked.full else quick
     return StudySpec.from_dict(
         {
-            "study": {"name": "search", "trials": 100_000, "seed": seed},
-            "task": task | ({"subset": 15_000} if subset else {}),
-            "space": {"base_lr": {"low": 2e-3, "high": 0.6, "log": True}},
+            "study": {
+                "name": "search",
+                "trials": 100_000,
+                "epochs": asked.epochs,
+                "seed": asked.seed,
+            },
+            "task": {"run": "lrsearch.tasks.fashion_mnist:task", **options, **size},
+            "space": {"base_lr": {"low": low, "high": high, "log": True}},
             **sections,
         }
     )
 
 
-def ours(asked: Asked) -> Trace:
-    """Search as a worker does, until the epochs are spent."""
-    sections: dict[str, Any] = {}
-    if asked.horizons:
-        sections["pruning"] = {"kind": "horizons", "horizons": asked.horizons}
-    if asked.per_family is not None:
-        sections["sampler"] = {"per_family": asked.per_family}
-    spec = spec_of(asked, **sections)
+@cache
+def _task(name: str, full: bool) -> Supervised:
+    spec = spec_of(Asked(name, full, FULL_BUDGET, "", 0))
+    task = load_task(spec.task.run, spec.task_options())
+    assert isinstance(task, Supervised)
+    return task
+
+
+def _accuracies(judged: Judged) -> tuple[float | None, float]:
+    """Return what a run comes to on unread images (`None` if it diverges), and on those read."""
+    task = _judged_task(judged.task, judged.full)
+    schedule = Schedule.from_dict(json.loads(judged.schedule))
+    *_, last = task.run(schedule, epochs=task.epochs, seed=judged.seed, device="cpu")
+    if last.diverged or last.test is None:
+        return None, CHANCE
+    return last.test()["test_accuracy"], last.metrics["val_accuracy"]
+
+
+@cache
+def _judged_task(name: str, full: bool) -> Supervised:
+    """Return the task with other images to test on; what `plateau` reads stays as it is."""
+    task = _task(name, full)
+    return replace(task, data=partial(_judged_data, full, task.data))
+
+
+@cache
+def _judged_data(full: bool, data: Callable[[], Data]) -> Data:
+    read = data()
+    return replace(read, test=read.test if full else _unread)
+
+
+@cache
+def _unread() -> tuple[Any, Any]:
+    from torchvision.datasets import FashionMNIST
+
+    images = FashionMNIST(str(data_folder()), train=True)
+    return images.data[UNREAD].unsqueeze(1), images.targets[UNREAD]
+
+
+# The ways to search
+
+
+class Complete(NamedTuple):
+    """A trial that was trained in full, and the epochs that the search had spent then."""
+
+    spent: int
+    found: HandOver
+
+
+def lrsearch(asked: Asked) -> Trace:
+    """Search as a worker does."""
+    spec = spec_of(asked)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"sqlite:///{folder}/study.db")
-        study = create_study(storage, spec, load_task(spec.task.run, spec.task_options()))
-        worker = TrialQueue(storage, study.study_id, "cpu", 3600.0, max_failures=1)
-        trainer = make_trainer(study, worker)
-        trace: Trace = []
-        while not trace or trace[-1][0] < asked.epochs:
-            lease = worker.claim()
-            assert isinstance(lease, Lease)
-            trainer.train([lease])
-            spent = len(read_metrics(storage, study.study_id))
-            trial = study.optuna.get_trials(deepcopy=False)[lease.number]
-            trace.append((spent, _best(trace, trial.state, trial.value)))
-    return trace
+        study = create_study(storage, spec, _task(asked.task, asked.full))
+        queue = TrialQueue(storage, study.study_id, "cpu", 3600.0, 1, plan_of(study))
+        trainer = make_trainer(study, queue)
+        trace: list[Complete] = []
+        while isinstance(claim := queue.claim(), Lease):
+            trainer.train([claim])
+            try:
+                best = study.best()
+            except StudyError:
+                continue
+            assert best.schedule
+            assert best.mean is not None
+            spent = count_epochs(storage, study.study_id)
+            trace.append(Complete(spent, HandOver(_text(best.schedule), best.mean)))
+        storage.engine.dispose()
+    assert claim is NoTrialReason.DONE, claim
+    return {
+        mark: before[-1].found
+        for mark in asked.marks
+        if (before := [found for found in trace if found.spent <= mark])
+    }
 
 
-def plain(asked: Asked) -> Trace:
-    """Search with Optuna's own sampler and pruner, until the epochs are spent."""
-    spec = spec_of(asked, pruning={"kind": "epochs", "pruner": "median"})
-    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=asked.seed))
-    full = load_task(spec.task.run, spec.task_options()).epochs
-    tasks, recorder, trace = StudyTasks(spec, (full,)), CountingRecorder(), []
-    while not trace or trace[-1][0] < asked.epochs:
+def horizons_one_seed(asked: Asked) -> Trace:
+    """Search as lrsearch did before: a sixth of the run, promoted at once; families in turn."""
+    task = _task(asked.task, asked.full)
+    horizons = [max(1, round(task.epochs / 6)), task.epochs]
+    spec = spec_of(asked, pruning={"kind": "horizons", "horizons": horizons})
+    rungs = spec.rungs(horizons)
+    families = spec.search_space().families
+    study = optuna.create_study(direction="maximize", pruner=HorizonsPruner())
+    tasks, recorder, complete = StudyTasks(spec, rungs), CountingRecorder(), list[Complete]()
+    number = 0
+    while recorder.epochs < asked.epochs:
+        study.sampler = SeededSampler(
+            partial(build_sampler, "tpe", {"multivariate": True, "group": True}),
+            seed=asked.seed,
+            number=number,
+            family=family_in_turn(families, number, 2, asked.seed),
+        )
         trial = study.ask()
         outcome = train_trial(tasks, trial, recorder)
         study.tell(trial, outcome.value, outcome.state)
-        trace.append((recorder.epochs, _best(trace, outcome.state, outcome.value)))
+        if outcome.value is not None:
+            schedule = tasks.schedule(trial, task)
+            complete.append(Complete(recorder.epochs, HandOver(_text(schedule), outcome.value)))
+        number += 1
+    return _best_by_value(asked, complete)
+
+
+def random(asked: Asked) -> Trace:
+    """Train schedules drawn at random, each in full."""
+    complete = _optuna(asked, asked.epochs, RandomSampler(seed=asked.seed), NopPruner())
+    return _best_by_value(asked, complete)
+
+
+def optunas_defaults(asked: Asked) -> Trace:
+    """Search by `optuna.create_study()` as it comes."""
+    return _best_by_value(asked, _optunas_defaults(asked, asked.epochs))
+
+
+def optunas_defaults_confirmed(asked: Asked) -> Trace:
+    """Search alike in part of the epochs; in the others train the best on further seeds.
+
+    At each mark stands what a search of that length hands over: the best by the mean of its runs.
+    """
+    full = _task(asked.task, asked.full).epochs
+    complete = list(_optunas_defaults(asked, int((1 - KEPT) * asked.epochs)))
+    run = cache(partial(_value, asked))
+    trace: Trace = {}
+    for mark in asked.marks:
+        searched = int((1 - KEPT) * mark)
+        found = [trial.found for trial in complete if trial.spent <= searched]
+        found.sort(key=lambda trial: -trial.told)
+        runs = (mark - searched) // full
+        best = found[: min(CONFIRMED, runs)]
+        further = range(1, 1 + runs // len(best)) if best else ()
+        known = [
+            (fmean([told, *(run(schedule, asked.seed + seed) for seed in further)]), schedule)
+            for schedule, told in best
+        ]
+        if known or found:
+            told, schedule = max(known) if known else (found[0].told, found[0].schedule)
+            trace[mark] = HandOver(schedule, told)
     return trace
 
 
-def _best(trace: Trace, state: TrialState, value: float | None) -> float:
-    found = value if state == TrialState.COMPLETE and value is not None else 0.0
-    return max([found, *(best for _, best in trace[-1:])])
+def _optunas_defaults(asked: Asked, epochs: int) -> Iterator[Complete]:
+    return _optuna(asked, epochs, TPESampler(seed=asked.seed), MedianPruner())
 
 
-SIDES: dict[str, Callable[[Asked], Trace]] = {
-    "lrsearch": ours,
-    "Optuna as it comes": plain,
+def _optuna(
+    asked: Asked, epochs: int, sampler: BaseSampler, pruner: BasePruner
+) -> Iterator[Complete]:
+    """Search as any Optuna script does, while there are epochs left for a full run."""
+    task = _task(asked.task, asked.full)
+    space = spec_of(asked).search_space()
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    spent = 0
+    while spent + task.epochs <= epochs:
+        trial = study.ask()
+        schedule = space.suggest(trial, task.epochs * task.steps_per_epoch)
+        for progress in _run(asked, schedule, asked.seed):
+            spent += 1
+            if progress.diverged:
+                study.tell(trial, state=TrialState.FAIL)  # as Optuna does with what is no number
+                break
+            value = progress.metrics["val_accuracy"]
+            trial.report(value, progress.epoch)
+            if progress.epoch < task.epochs and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, value)
+            yield Complete(spent, HandOver(_text(schedule), value))
+
+
+def _run(asked: Asked, schedule: Schedule, seed: int) -> Iterator[Progress]:
+    task = _task(asked.task, asked.full)
+    return task.run(schedule, epochs=task.epochs, seed=seed, device="cpu")
+
+
+def _value(asked: Asked, schedule: str, seed: int) -> float:
+    """Return what a full run comes to."""
+    *_, last = _run(asked, Schedule.from_dict(json.loads(schedule)), seed)
+    return CHANCE if last.diverged else last.metrics["val_accuracy"]
+
+
+def _best_by_value(asked: Asked, complete: Iterable[Complete]) -> Trace:
+    """Hand over the trial with the best value."""
+    trials = list(complete)
+    return {
+        mark: max(found, key=lambda trial: trial.told)
+        for mark in asked.marks
+        if (found := [trial.found for trial in trials if trial.spent <= mark])
+    }
+
+
+ARMS: dict[str, Callable[[Asked], Trace]] = {
+    "random": random,
+    "Optuna's defaults": optunas_defaults,
+    "Optuna's defaults, confirmed": optunas_defaults_confirmed,
+    "horizons, one seed": horizons_one_seed,
+    "lrsearch": lrsearch,
 }
 
 
-def _one(task: tuple[str, Asked]) -> Trace:
+# What is known already
+
+
+class Known:
+    """What searches handed over and what that is worth, kept in one file.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.searches: dict[str, dict[str, tuple[str, float]]] = data.get("searches", {})
+        """By the search's key and mark: the key of the schedule, and the value stated."""
+        self.true: dict[str, dict[str, Any]] = data.get("true", {})
+        """By key: the schedule, and by seed what it comes to (`None`: it diverges)."""
+        self.gaps: dict[str, float] = data.get("gaps", {})
+        """By setting and task, how much easier the images are that searches read."""
+
+    def keep(self, job: Job, result: Any) -> None:
+        """Keep what a search or a run has come to."""
+        if isinstance(job, Gap):
+            self.gaps[job.key] = round(result, 5)
+        elif isinstance(job, Judged):
+            self.true[job.key]["values"][str(job.seed)] = result
+        else:
+            found: Trace = result
+            self.searches[job.key] = {
+                str(mark): (_true_key(job.task, job.full, handed.schedule), round(handed.told, 5))
+                for mark, handed in found.items()
+            }
+            for handed in found.values():
+                entry = {"schedule": json.loads(handed.schedule), "values": {}}
+                self.true.setdefault(_true_key(job.task, job.full, handed.schedule), entry)
+        self._write()
+
+    def forget(self, searches: Iterable[Asked]) -> None:
+        """Forget what some searches came to; what schedules are worth stays true."""
+        for search in searches:
+            self.searches.pop(search.key, None)
+
+    def missing(self, asked: Asked) -> list[Judged]:
+        """Return the runs that are yet to be trained to judge a search, the last mark's first."""
+        runs = []
+        for key in dict.fromkeys(key for key, _ in reversed(self.searches[asked.key].values())):
+            schedule = json.dumps(self.true[key]["schedule"], sort_keys=True)
+            seeds = [seed for seed in JUDGING_SEEDS if str(seed) not in self.true[key]["values"]]
+            runs += [Judged(asked.task, asked.full, schedule, seed) for seed in seeds]
+        return runs
+
+    def judged(self, asked: Asked, mark: int) -> tuple[float, list[float]] | None:
+        """Return what a search stated and its schedule's values on each seed, if all are known."""
+        key, told = self.searches.get(asked.key, {}).get(str(mark), (None, math.nan))
+        values = self.true[key]["values"] if key else {}
+        if len(values) < len(JUDGING_SEEDS):
+            return None
+        return told, [CHANCE if value is None else value for value in values.values()]
+
+    def _write(self) -> None:
+        """Replace the file, an entry a line."""
+        tables: list[tuple[str, dict[str, Any]]]
+        tables = [("searches", self.searches), ("true", self.true), ("gaps", self.gaps)]
+        text = ",\n".join(
+            f'"{name}": {{\n'
+            + ",\n".join(f"{json.dumps(key)}: {json.dumps(row)}" for key, row in table.items())
+            + "\n}"
+            for name, table in tables
+        )
+        fresh = self.path.with_suffix(".tmp")
+        fresh.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
+        fresh.replace(self.path)
+
+
+def _prepare() -> None:
     import torch
 
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
-    side, asked = task
-    return SIDES[side](asked)
 
 
-def value_at(trace: Trace, epochs: int) -> float:
-    """Return the best value that was found within so many epochs."""
-    return max((best for spent, best in trace if spent <= epochs), default=0.0)
+def _timed(job: Job) -> tuple[Any, float]:
+    began = time.perf_counter()
+    return job.run(), time.perf_counter() - began
 
 
-def epochs_to(trace: Trace, value: float) -> float:
-    """Return the epochs in which a search came to a value; infinite if it did not."""
-    return next((float(spent) for spent, best in trace if best >= value), np.inf)
+def run(searches: Sequence[Asked], known: Known, processes: int, minutes: float) -> None:
+    """Search and judge what is not known yet; begin nothing new after so many minutes."""
+    began = time.perf_counter()
+    waiting: deque[Job] = deque(s for s in searches if s.key not in known.searches)
+    seen: set[Judged] = set()
+
+    def judge(search: Asked) -> None:
+        runs = [run for run in known.missing(search) if run not in seen]
+        seen.update(runs)
+        waiting.extendleft(reversed(runs))
+
+    for search in reversed(searches):
+        if search.key in known.searches:
+            judge(search)
+    gaps = dict.fromkeys(Gap(search.task, search.full) for search in searches)
+    waiting.extend(gap for gap in gaps if gap.key not in known.gaps)
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_prepare) as pool:
+        running: dict[Future[tuple[Any, float]], Job] = {}
+        while True:
+            in_time = time.perf_counter() - began < 60 * minutes
+            while in_time and waiting and len(running) < processes:
+                job = waiting.popleft()
+                running[pool.submit(_timed, job)] = job
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                result, seconds = future.result()
+                known.keep(job, result)
+                if isinstance(job, Asked):
+                    judge(job)
+                passed = (time.perf_counter() - began) / 60
+                what = f"{job.key} on seed {job.seed}" if isinstance(job, Judged) else job.key
+                left = f"{len(waiting)} wait" if in_time else "out of time"
+                print(f"{passed:.1f} min: {what} took {seconds:.0f} s; {left}", file=sys.stderr)
 
 
-def show(found: dict[str, list[Trace]], budget: int) -> None:
-    """Print the best value after so many epochs, and the epochs to come near the best known."""
-    repeats = len(next(iter(found.values())))
-    marks = [budget // 4, budget // 2, budget]
-    print(f"\nbest validation accuracy after so many epochs, mean of {repeats} (lowest)\n")
-    print(f"| search | {' | '.join(map(str, marks))} |\n|---|{'---|' * len(marks)}")
-    for side, traces in found.items():
-        columns = [[value_at(trace, mark) for trace in traces] for mark in marks]
-        cells = [f"{np.mean(values):.4f} ({min(values):.4f})" for values in columns]
-        print(f"| {side} | {' | '.join(cells)} |")
-    top = [max(traces[i][-1][1] for traces in found.values()) for i in range(repeats)]
-    print("\nepochs until within so much of the best that either found from that seed, median\n")
-    print(f"| search | {' | '.join(f'{100 * near:.1f} pp' for near in NEAR)} |")
-    print("|---|" + "---|" * len(NEAR))
-    for side, traces in found.items():
-        took = [[epochs_to(traces[i], top[i] - near) for i in range(repeats)] for near in NEAR]
-        cells = [
-            f"{f'{median(t):.0f}' if np.isfinite(median(t)) else 'not reached'} "
-            f"({sum(map(np.isfinite, t))} of {repeats} came there)"
-            for t in took
-        ]
-        print(f"| {side} | {' | '.join(cells)} |")
+# What came of it
 
 
-def draw(found: dict[str, list[Trace]], budget: int, title: str) -> Figure:
-    """Draw the mean of the best so far against epochs spent, with the range over the repeats.
+class Row(NamedTuple):
+    """The searches of one way on one task up to one mark, as far as they are judged."""
 
-    The axis begins where the lowest search stands after a quarter of the epochs.
-    """
-    epochs = np.arange(0, budget + 1)
-    drawn = figure(
-        title,
-        xaxis={"title": "epochs of training spent"},
-        yaxis={"title": "best final validation accuracy"},
-        legend={"x": 1, "xanchor": "right", "y": 0.02, "yanchor": "bottom"},
+    searches: int
+    nothing: int
+    """Searches that had nothing to hand over yet; they count in no mean."""
+    mean: float
+    error: float
+    worst: float
+    collapsing: float
+    stated: float
+    """Less what the images that searches read are easier by, where that is known."""
+
+    @property
+    def high(self) -> float:
+        return self.mean + (self.error if self.searches > 1 else 0)
+
+    @property
+    def low(self) -> float:
+        return self.mean - (self.error if self.searches > 1 else 0)
+
+
+def row_of(known: Known, searches: Sequence[Asked], mark: int) -> Row | None:
+    """Return what searches were worth at a mark; `None` where nothing is known."""
+    gap = known.gaps.get(Gap(searches[0].task, searches[0].full).key, 0.0)
+    found = [search for search in searches if search.key in known.searches]
+    nothing = sum(str(mark) not in known.searches[search.key] for search in found)
+    judged = [pair for search in found if (pair := known.judged(search, mark))]
+    if not judged:
+        return Row(0, nothing, *[math.nan] * 5) if nothing else None
+    means = [fmean(values) for _, values in judged]
+    return Row(
+        searches=len(judged),
+        nothing=nothing,
+        mean=fmean(means),
+        error=stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan,
+        worst=min(min(values) for _, values in judged),
+        collapsing=fmean(min(values) < COLLAPSED for _, values in judged),
+        stated=fmean(told for told, _ in judged) - gap,
     )
-    for side, traces in found.items():
-        values = np.array([[value_at(trace, epoch) for epoch in epochs] for trace in traces])
-        values[values == 0] = np.nan
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # where no trial is complete yet
-            low, high, mean = np.nanmin(values, 0), np.nanmax(values, 0), np.mean(values, 0)
-        shown = np.isfinite(low)
-        drawn.add_trace(
-            Scatter(
-                x=[*epochs[shown], *epochs[shown][::-1]],
-                y=[*high[shown], *low[shown][::-1]],
-                fill="toself",
-                fillcolor=COLORS[side],
-                opacity=0.2,
-                line={"width": 0},
-                showlegend=False,
-            )
-        )
-        drawn.add_trace(
-            Scatter(x=epochs, y=mean, mode="lines", line={"color": COLORS[side]}, name=side)
-        )
-    everyone = [trace for traces in found.values() for trace in traces]
-    top = max(value_at(trace, budget) for trace in everyone)
-    bottom = min(value_at(trace, budget // 4) for trace in everyone)
-    margin = 0.05 * (top - bottom)
-    drawn.update_yaxes(range=[bottom - margin, top + margin])
-    note(drawn, f"line: mean of {len(traces)} searches; band: their range")
+
+
+Table = dict[str, dict[str, dict[int, Row]]]
+"""By task, way and mark."""
+
+
+def table_of(known: Known, searches: Sequence[Asked]) -> Table:
+    """Return all that is known of some searches."""
+    table: Table = {}
+    groups: dict[tuple[str, str], list[Asked]] = {}
+    for search in searches:
+        groups.setdefault((search.task, search.arm), []).append(search)
+    for (task, arm), group in groups.items():
+        rows = {mark: row_of(known, group, mark) for mark in group[0].marks}
+        if found := {mark: row for mark, row in rows.items() if row}:
+            table.setdefault(task, {})[arm] = found
+    return table
+
+
+def show(table: Table, gaps: dict[str, float]) -> None:
+    """Print a table for each task, with what stated values are corrected by."""
+    for task, arms in table.items():
+        gap = f"images read are easier by {100 * gaps[task]:.1f} pp" if task in gaps else ""
+        print(f"\n**{task}** {gap and f'({gap}; taken off what is stated)'}\n")
+        print("| search | epochs | searches | true mean | worst seed | collapse | stated − true |")
+        print("|---|---|---|---|---|---|---|")
+        for arm, rows in arms.items():
+            for mark, row in rows.items():
+                print(f"| {arm} | {mark} | {' | '.join(_cells(row))} |")
+
+
+def _cells(row: Row) -> list[str]:
+    searches = f"{row.searches}" + (f" (+ {row.nothing} with nothing)" if row.nothing else "")
+    if not row.searches:
+        return [searches, *["—"] * 4]
+    return [
+        searches,
+        f"{row.mean:.4f}" + (f" ± {row.error:.4f}" if row.searches > 1 else ""),
+        f"{row.worst:.3f}",
+        f"{row.collapsing:.0%}",
+        f"{100 * (row.stated - row.mean):+.1f} pp",
+    ]
+
+
+DEPTH = 0.06
+"""How far below the best a panel reaches; what lies lower is in the tables."""
+PANELS = 3
+"""In a row of the picture."""
+
+
+def draw(table: Table, size: str) -> Figure:
+    """Draw what is handed over and what is stated against epochs, a panel for each task."""
+    cols = min(PANELS, len(table))
+    lines = math.ceil(len(table) / cols)
+    drawn = make_subplots(
+        rows=lines,
+        cols=cols,
+        subplot_titles=list(table),
+        horizontal_spacing=0.07,
+        vertical_spacing=0.3 / lines,
+        figure=figure("What searches hand over"),
+    )
+    ways = [arm for arm in ARMS if any(arm in arms for arms in table.values())]
+    for place, arms in enumerate(table.values()):
+        where = {"row": place // cols + 1, "col": place % cols + 1}
+        shown = {
+            arm: {mark: row for mark, row in rows.items() if row.searches}
+            for arm, rows in arms.items()
+        }
+        for arm, rows in shown.items():
+            index = ways.index(arm)
+            shift = 2 ** (0.07 * (index - (len(ways) - 1) / 2))  # or intervals hide each other
+            line = {"color": HUES[index % len(HUES)], "dash": DASHES[index % len(DASHES)]}
+            stated = [row.stated for row in rows.values()]
+            for y, extra in (
+                (
+                    [row.mean for row in rows.values()],
+                    {
+                        "error_y": {"array": [row.error for row in rows.values()], "width": 2},
+                        "mode": "lines+markers",
+                        "line": line,
+                        "marker": {"size": 6},
+                        "showlegend": all(trace.legendgroup != arm for trace in drawn.data),
+                    },
+                ),
+                (
+                    stated,
+                    {
+                        "mode": "markers",
+                        "marker": {"symbol": "line-ew-open", "size": 9, "color": line["color"]},
+                        "showlegend": False,
+                    },
+                ),
+            ):
+                x = [mark * shift for mark in rows]
+                drawn.add_trace(Scatter(x=x, y=y, name=arm, legendgroup=arm, **extra), **where)
+        every = [row for rows in shown.values() for row in rows.values()]
+        top = max(max(row.high, row.stated) for row in every)
+        bottom = max(min(row.low for row in every), max(row.mean for row in every) - DEPTH)
+        margin = 0.05 * (top - bottom)
+        marks = sorted({mark for rows in arms.values() for mark in rows})
+        drawn.update_yaxes(range=[bottom - margin, top + margin], **where)
+        drawn.update_xaxes(type="log", tickvals=marks, title="epochs spent", **where)
+    drawn.update_yaxes(title="accuracy", col=1)
+    drawn.update_annotations(font={"size": 13})  # the panels' titles
+    drawn.update_layout(
+        width=max(720, 140 + 330 * cols),
+        height=140 + 300 * lines,
+        legend={"orientation": "h", "x": 0, "y": -0.32 / lines, "yanchor": "top"},
+    )
+    note(drawn, f"{size}; points: true mean and standard error; dashes: what the searches state")
+    drawn.update_layout(margin={"t": 95, "b": 20})
     return drawn
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--subset", action="store_true", help="15,000 images, 6 epochs")
-    parser.add_argument("--record", help="foretell from this record: momentum, adam, mlp")
-    parser.add_argument("--horizons", type=int, nargs="+", help="of lrsearch; else the default")
-    parser.add_argument("--per-family", type=int, help="of lrsearch; else the default")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=180, help="that each search may spend")
-    parser.add_argument("--processes", type=int, default=2)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--epochs", type=int, help="that each search may spend")
+    parser.add_argument("--full", action="store_true", help="all images, 10 epochs")
+    parser.add_argument("--processes", type=int, default=cpu_count())
+    parser.add_argument("--minutes", type=float, default=math.inf, help="then begin nothing new")
+    parser.add_argument("--file", type=Path, default=Path("studies/search.json"))
+    parser.add_argument("--table", action="store_true", help="only show what is known")
+    parser.add_argument("--again", action="store_true", help="search anew: lrsearch has changed")
     parser.add_argument("--picture", type=Path, help="FILE.png")
-    parser.add_argument("--traces", type=Path, help="FILE.json, for the numbers behind the figure")
     options = parser.parse_args()
-    epochs, subset = options.epochs, options.subset
-    tasks = [
-        (side, Asked(seed, epochs, subset, options.record, options.horizons, options.per_family))
-        for seed in range(options.repeats)
-        for side in SIDES
+    budget = options.epochs or (FULL_BUDGET if options.full else QUICK_BUDGET)
+    searches = [
+        Asked(task, options.full, budget, arm, repeat)
+        for task in options.tasks
+        for repeat in range(options.repeats)
+        for arm in options.arms
     ]
-    with get_context("spawn").Pool(options.processes) as pool:
-        traces = pool.map(_one, tasks, chunksize=1)
-    found: dict[str, list[Trace]] = {side: [] for side in SIDES}
-    for (side, *_), trace in zip(tasks, traces, strict=True):
-        found[side].append(trace)
-    show(found, options.epochs)
-    if options.traces:
-        options.traces.write_text(json.dumps(found), encoding="utf-8")
-    if options.picture:
-        how = f"foretold ({options.record})" if options.record else "in real training"
-        drawn = draw(found, options.epochs, f"Best schedule so far, {how}")
-        drawn.write_image(options.picture, width=900, height=520, scale=2)
+    known = Known(options.file)
+    if options.again:
+        known.forget(searches)
+    if not options.table:
+        run(searches, known, options.processes, options.minutes)
+    table = table_of(known, searches)
+    gaps = {
+        key.split("/")[1]: gap
+        for key, gap in known.gaps.items()
+        if key.startswith(_setting(options.full))
+    }
+    show(table, gaps)
+    if options.picture and table:
+        images = "all images" if options.full else f"{QUICK_IMAGES:,} images"
+        epochs = FULL_EPOCHS if options.full else QUICK_EPOCHS
+        drawn = draw(table, f"full run: {epochs} epochs of {images}")
+        drawn.write_image(options.picture, scale=2)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """A task of known truth under heavy seed noise: what a search hands over is judged at once.
 
+    python -m tests.benchmarks.synthetic --epochs 160 --repeats 20
+
 The best schedules lie just below the rates at which runs collapse on some seeds, a run on another
 seed ends 1.3 points elsewhere, and a run in mid-air looks worse than it will be while its rate is
 high. So single runs mislead a search here as they do in real training, and the mean over seeds of
@@ -8,13 +10,28 @@ every schedule is a formula.
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing import Pool
 from typing import Any, NamedTuple
 
 import numpy as np
+import optuna
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState
 
-from lrsearch import Progress, Schedule
+from lrsearch import Progress, Schedule, SearchSpace
+from lrsearch.search import (
+    Climb,
+    SeededSampler,
+    Standing,
+    build_sampler,
+    rungs_of,
+    seen_by_samplers,
+)
 
 STEPS = 60
 """Updates in an epoch."""
@@ -76,10 +93,115 @@ def values(schedule: Schedule, epochs: int, seed: int) -> list[float]:
     end = found.quality - 0.03 * (Synthetic.epochs / epochs - 1) / 5 + draws.normal(0, NOISE)
     curve = np.maximum(schedule.curve(epochs * 10, [1.0] * epochs), 1e-6)
     high = np.log10(curve.reshape(epochs, 10)[:, -1] / curve.max()) + 2
-    return [
-        max(
-            CHANCE,
-            end - 0.04 * max(0.0, float(high[e])) * (e + 1 < epochs) - 0.02 * (epochs - e - 1),
-        )
-        for e in range(epochs)
-    ]
+    left = np.arange(epochs)[::-1]
+    mid_air = 0.04 * np.maximum(0.0, high) * (left > 0) + 0.02 * left
+    return [float(value) for value in np.maximum(CHANCE, end - mid_air)]
+
+
+class Found(NamedTuple):
+    """What a search hands over: the schedule, and the value that it states."""
+
+    schedule: Schedule
+    told: float
+
+
+SPACE = SearchSpace.read(None, {"base_lr": {"low": 2e-3, "high": 1.0, "log": True}})
+FULL = Synthetic.epochs
+MAX_SEEDS = 10
+
+
+def ours(seed: int, epochs: int, sampler: str = "tpe", **options: Any) -> Found:
+    """Search by rungs, as workers do, with nothing stored: in any Optuna script it is the same."""
+    rungs = rungs_of([1, FULL], MAX_SEEDS)
+    climb = Climb(rungs, reduction_factor=4)
+    study = optuna.create_study(direction="maximize")
+    build = partial(build_sampler, sampler, options)
+    trials: list[optuna.Trial] = []
+    schedules: list[Schedule] = []
+    values_of: list[list[float]] = []
+    spent = 0
+    while True:
+        standings = [
+            Standing(number, tuple(found), "waiting") for number, found in enumerate(values_of)
+        ]
+        step = climb.step(standings, may_begin=True, epochs_left=epochs - spent)
+        if step is None or step.rung is None:
+            break
+        if step.number is None:
+            study.sampler = SeededSampler(
+                build, seed=seed, number=len(trials), seen=seen_by_samplers(rungs)
+            )
+            trials.append(study.ask())
+            schedules.append(SPACE.suggest(trials[-1], FULL * STEPS))
+            values_of.append([])
+        number = len(trials) - 1 if step.number is None else step.number
+        rung = rungs[step.rung]
+        value = values(schedules[number], rung.epochs, 100 * seed + rung.seed)[-1]
+        trials[number].report(value, rung.step)
+        values_of[number].append(value)
+        spent += rung.epochs
+    best = max(
+        range(len(trials)), key=lambda n: climb.mean(Standing(n, tuple(values_of[n]), "waiting"))
+    )
+    return Found(schedules[best], climb.mean(Standing(best, tuple(values_of[best]), "waiting")))
+
+
+def optunas_defaults(seed: int, epochs: int) -> Found:
+    """Search by `optuna.create_study()`: TPE, the median pruner, the best value."""
+    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
+    schedules: dict[int, Schedule] = {}
+    spent = 0
+    while spent < epochs:
+        trial = study.ask()
+        schedules[trial.number] = SPACE.suggest(trial, FULL * STEPS)
+        for epoch, value in enumerate(values(schedules[trial.number], FULL, 100 * seed), 1):
+            trial.report(value, epoch)
+            spent += 1
+            if epoch < FULL and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, value)
+    return Found(schedules[study.best_trial.number], study.best_value)
+
+
+ARMS: dict[str, Callable[[int, int], Found]] = {
+    "Optuna's defaults": optunas_defaults,
+    "lrsearch": ours,
+    "lrsearch, random": partial(ours, sampler="random"),
+    "lrsearch, TPE grouped": partial(ours, multivariate=True, group=True),
+}
+
+
+def _one(task: tuple[str, int, int]) -> tuple[float, float, float]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    arm, seed, epochs = task
+    found = ARMS[arm](seed, epochs)
+    true = truth(found.schedule)
+    return true.mean, found.told, true.holds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[40, 80, 160])
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS))
+    options = parser.parse_args()
+    print("| search | epochs | true mean | stated | collapses on 1 seed in 20 or more |")
+    print("|---|---|---|---|---|")
+    with Pool() as pool:
+        for arm in options.arms:
+            for epochs in options.epochs:
+                tasks = [(arm, seed, epochs) for seed in range(options.repeats)]
+                found = np.array(pool.map(_one, tasks, chunksize=1))
+                error = found[:, 0].std(ddof=1) / math.sqrt(options.repeats)
+                print(
+                    f"| {arm} | {epochs} | {found[:, 0].mean():.4f} ± {error:.4f} | "
+                    f"{found[:, 1].mean():.4f} | {(found[:, 2] < 0.95).mean():.0%} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -84,9 +84,12 @@ def test_from_a_study_file_to_the_best_schedule(tmp_path, small_data):
     assert status["complete"] + status["pruned"] == 6
     assert list(status) == [
         "study", "storage", "target", "complete", "pruned", "diverged", "failed", "running",
-        "waiting", "duplicates", "epochs", "full_epochs", "best", "unstable", "workers",
+        "waiting", "duplicates", "epochs", "epochs_target", "full_epochs", "best", "unstable",
+        "workers",
     ]  # fmt: skip
-    assert list(status["best"]) == ["trial", "value", "params", "schedule"]
+    assert list(status["best"]) == [
+        "trial", "value", "seeds", "expected", "error", "params", "schedule",
+    ]  # fmt: skip
     lrsearch("export", "-o", "best.json")
     assert load_schedule(tmp_path / "best.json").to_dict() == status["best"]["schedule"]
 
@@ -235,7 +238,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(run, tmp_path):
 def test_exports_that_cannot_be(run, finished_study, tmp_path):
     for arguments, said in (
         (["--trial", "99"], "no trial 99"),
-        (["--trial", "1"], "is pruned, not complete"),
+        (["--trial", "1"], "is diverged, not complete"),
         (["-o", "/nowhere/best.json"], "cannot write /nowhere/best.json"),
         (["--study", "smal"], "no study 'smal'; its studies: small"),
     ):

@@ -97,11 +97,19 @@ def test_the_best_and_the_best_of_the_best_families_and_what_is_listed_are_confi
     ranked = list(dict.fromkeys(t.user_attrs["schedule"]["schedule"] for t in complete))
     assert {*ranked[:3], "step", "constant", "wsd"} <= set(names)
     assert len(set(numbers)) == len(numbers)
-    assert spec.confirm.seeds == [1, 2]
-    assert study.spec.study.seed not in spec.confirm.seeds
+    searched = {study.spec.study.seed + rung.seed for rung in study.rungs}
+    assert len(searched) > 1
+    assert spec.confirm.seeds == [max(searched) + 1, max(searched) + 2]
     assert spec.study.trials == 2 * len(numbers)
     with pytest.raises(StudyError, match=r"--against noam: .*known: "):
         confirmation_spec(study, against=["noam"])
+
+
+def test_the_seeds_of_a_confirmation_begin_after_those_of_the_search(url):
+    study = search(url, pruning={"kind": "rungs", "horizons": [1, 4], "seeds": 3}, trials=24)
+    trained = {study.rungs[row.run].seed for row in read_metrics(study.storage, study.study_id)}
+    assert trained == {0, 1, 2}
+    assert confirmation_spec(study, seeds=2).confirm.seeds == [3, 4]
 
 
 def test_all_train_on_the_same_seeds_and_the_winner_is_the_best_mean(url):

@@ -135,7 +135,7 @@ def test_exported_takes_the_best_or_the_trial_asked_for(finished_study):
     assert (
         other.losses[-1] == read_metrics(study.storage, study.study_id, [0])[-1].metrics["val_loss"]
     )
-    with pytest.raises(StudyError, match="trial 1 is pruned, not complete"):
+    with pytest.raises(StudyError, match="trial 1 is diverged, not complete"):
         read_answer(study, 1)
     with pytest.raises(StudyError, match="no trial 99"):
         read_answer(study, 99)

@@ -1,4 +1,9 @@
-"""Exported files in the real frameworks: at every update the rate of the schedule's own curve."""
+"""Exported files in the real frameworks: at every update the rate that was trained with.
+
+Also of schedules whose rate changes once an epoch.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -21,7 +26,9 @@ def cases(name, total_steps):
     for schedule, warmup in zip(drawn, warmups, strict=True):
         laid = None if schedule.family.has_own_warmup else warmup
         schedules.append(Schedule(schedule.family, schedule.base_lr, laid))
-    return [Exported(s, "s", 0, 0.5, Clock(total_steps, 10), running.LOSSES) for s in schedules]
+    every = [Exported(s, "s", 0, 0.5, Clock(total_steps, 10), running.LOSSES) for s in schedules]
+    epochs = Clock(total_steps, 10, lr_every="epoch")
+    return [*every, *(replace(best, clock=epochs) for best in every)]
 
 
 def framework(name):
@@ -52,8 +59,8 @@ def test_the_framework_trains_with_the_curve(name, family, tmp_path):
     for best in (*cases(family, TOTAL), *cases(family, 1)):
         seen = run(name, best, tmp_path)
         schedule, steps = best.schedule, best.total_steps
-        curve = schedule.curve(steps, running.LOSSES[: min(10, steps)])
+        curve = best.clock.curve(schedule, running.LOSSES[: min(10, steps)])
         np.testing.assert_allclose([lr for lr, _ in seen], curve, rtol=tolerance, err_msg=family)
-        moved = [schedule.momentum(step, steps) for step in range(steps)]
+        moved = [best.clock.momentum(schedule, step) for step in range(steps)]
         expected = [0.9 if momentum is None else momentum for momentum in moved]
         np.testing.assert_allclose([m for _, m in seen], expected, rtol=tolerance)

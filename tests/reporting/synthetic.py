@@ -14,11 +14,13 @@ from sqlalchemy import insert
 
 from lrsearch import StudySpec, create_study, open_storage
 from lrsearch.reporting import StudyData
-from lrsearch.storage import EpochMetrics, LeaseSpan, trial_id_of
+from lrsearch.search import rungs_of
+from lrsearch.storage import EpochMetrics, LeaseSpan, RunEnd, trial_id_of
 from lrsearch.storage.tables import leases, metrics, workers
 from lrsearch.study import Study, as_record
 
 EPOCHS, STEPS = 5, 40
+RUNGS = rungs_of([EPOCHS], seeds=1)
 BEGUN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OUTCOMES = ("complete", "complete", "pruned", "pruned", "diverged", "complete", "failed")
 
@@ -50,7 +52,7 @@ def synthetic_data(trials: int) -> StudyData:
     """Make what figures see of such a study, without a storage."""
     spec = _spec(trials, "synthetic", None, "maximize", "val_accuracy")
     made = [
-        as_record(trial, spec, [EPOCHS], [EpochMetrics(**row) for row in epochs])
+        as_record(trial, spec, RUNGS, [EpochMetrics(**row) for row in epochs])
         for trial, epochs in _trials(spec, trials, OUTCOMES)
     ]
     begun = BEGUN.timestamp()
@@ -58,7 +60,8 @@ def synthetic_data(trials: int) -> StudyData:
         LeaseSpan(f"worker {t.number % 8}", t.id, begun + t.number, begun + t.number + 7)
         for t in made
     ]
-    return StudyData("synthetic", spec, [EPOCHS], made, spans)
+    ends = [RunEnd(t.number, 0, len(t.epochs)) for t in made if t.epochs]
+    return StudyData("synthetic", spec, RUNGS, made, spans, ends)
 
 
 def _spec(

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 from plotly.graph_objects import Figure
 
 from lrsearch import LrsearchError, families
@@ -14,6 +15,9 @@ from lrsearch.errors import TaskError
 from lrsearch.reporting import FIGURES, StudyData, read_data, read_layout
 from lrsearch.reporting.figures.style import LOOKS
 from lrsearch.reporting.figures.training import training
+from lrsearch.search import rungs_of
+from lrsearch.storage import RunEnd
+from lrsearch.study.records import Divergence
 from reporting.synthetic import EPOCHS, synthetic_data, synthetic_study
 
 SCRIPT = "<script>alert(1)</script>"
@@ -130,13 +134,42 @@ def test_the_best_at_the_edge_of_the_domain_is_pointed_out(tmp_path, base_lr, sa
 def test_progress_counts_the_epochs_spent_and_saved(read):
     data = read("every family")
     spent = sum(len(trial.epochs) for trial in data.trials)
-    saved = sum(EPOCHS - len(t.epochs) for t in data.trials if t.outcome == "pruned")
+    unpruned = EPOCHS * sum(t.outcome in ("complete", "pruned", "diverged") for t in data.trials)
     figure = FIGURES["progress"](data)
-    assert f"{spent} epochs spent; pruning saved {saved} of" in figure.layout.title.subtitle.text
-    line = next(trace for trace in figure.data if trace.name == "best so far")
+    said = f"{spent} epochs spent, where one full run of each trial would have taken {unpruned} "
+    assert said in figure.layout.title.subtitle.text
+    full = next(trace for trace in figure.data if trace.name == "full runs")
+    assert sorted(full.customdata) == sorted(trial.number for trial in data.ranked)
+    line = next(trace for trace in figure.data if trace.name == "best mean so far")
     assert list(line.y) == sorted(line.y)
     assert line.x[-1] == spent
     assert line.y[-1] == pytest.approx(data.ranked[0].value)
+
+
+def test_progress_falls_where_a_further_seed_corrects_the_best_and_leaves_out_the_diverged():
+    values = {0: [0.2, 0.90, 0.70], 1: [0.1, 0.85, 0.83], 2: [0.3, 0.99]}
+    rungs = rungs_of([1, EPOCHS], seeds=2)
+    data = synthetic_data(3)
+    trials = [
+        replace(
+            trial,
+            rungs=rungs,
+            final_value=None,
+            state=TrialState.WAITING,
+            diverged=Divergence(2, 1, 7, 0.1) if trial.number == 2 else None,
+            reports={rung.step: v for rung, v in zip(rungs, values[trial.number], strict=False)},
+        )
+        for trial in data.trials
+    ]
+    order = [(0, 0), (1, 0), (2, 0), (2, 1), (0, 1), (1, 1), (0, 2), (1, 2)]
+    ends = [RunEnd(trial, run, rungs[run].epochs) for trial, run in order]
+    data = replace(data, rungs=rungs, trials=trials, run_ends=ends)
+    figure = FIGURES["progress"](data)
+    line = next(trace for trace in figure.data if trace.name == "best mean so far")
+    spent = np.cumsum([rungs[run].epochs for _, run in order]).tolist()
+    assert list(line.x) == [*spent[4:], spent[-1]]
+    assert list(line.y) == pytest.approx([0.90, 0.90, 0.85, 0.84, 0.84])
+    assert [trial.number for trial in data.ranked] == [1, 0]
 
 
 def test_the_timeline_marks_a_hand_over(read):

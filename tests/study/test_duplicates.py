@@ -21,7 +21,7 @@ def schedule(data, **changes):
     return Schedule.from_dict({**data, **changes})
 
 
-def make(tmp_path, schedules, trials, **space):
+def make(tmp_path, schedules, trials, pruning="horizons", **space):
     url = f"sqlite:///{tmp_path}/study.db"
     spec = StudySpec.from_dict(
         {
@@ -29,7 +29,7 @@ def make(tmp_path, schedules, trials, **space):
             "task": {"run": "tests.noisy:Noisy"},
             "space": space,
             "sampler": {"kind": "random"},
-            "pruning": {"kind": "horizons", "horizons": [2, 6]},
+            "pruning": {"kind": pruning, "horizons": [2, 6]},
             "schedules": schedules,
         }
     )
@@ -60,7 +60,7 @@ def test_plateau_agrees_with_none():
 
 
 def test_a_duplicate_is_not_trained_and_has_the_others_result(tmp_path):
-    study, url = make(tmp_path, [CONSTANT, STEP, {**CONSTANT, "base_lr": 0.3}, STEP], 4)
+    study, url = make(tmp_path, [CONSTANT, STEP, {**CONSTANT, "base_lr": 0.3}, STEP], 4, "none")
     work(url, None, "cpu")
     first, duplicate, other, third = study.optuna.trials
     assert [t.user_attrs.get("twin") for t in study.optuna.trials] == [None, 0, None, 0]
@@ -72,6 +72,28 @@ def test_a_duplicate_is_not_trained_and_has_the_others_result(tmp_path):
     status = read_status(study)
     assert (status.duplicates, status.finished) == (2, 4)
     assert status.epochs < status.full_epochs
+
+
+@pytest.mark.parametrize("pruning", ["rungs", "horizons"])
+def test_a_duplicate_of_one_that_may_yet_go_on_ends_at_once_and_the_other_goes_on(
+    tmp_path, pruning
+):
+    given = [CONSTANT, STEP, {**CONSTANT, "base_lr": 1e-6}, STEP]
+    study, url = make(tmp_path, given, 4, pruning)
+    work(url, None, "cpu")
+    first, duplicate, other, third = study.optuna.trials
+    assert [t.user_attrs.get("twin") for t in study.optuna.trials] == [None, 0, None, 0]
+    for nothing in (duplicate, third):
+        assert nothing.state == TrialState.PRUNED
+        assert nothing.intermediate_values == {}
+        assert not nothing.constraints
+    trained = (first, other)  # too few for a quarter to go on: the best of them does in the end
+    assert {trial.state for trial in trained} == {TrialState.COMPLETE, TrialState.PRUNED}
+    best = max(trained, key=lambda trial: trial.intermediate_values[2])
+    assert (best.number, best.state) == (study.best().number, TrialState.COMPLETE)
+    assert {row.trial for row in read_metrics(study.storage, study.study_id)} == {0, 2}
+    status = read_status(study)
+    assert (status.duplicates, status.finished, status.epochs) == (2, 4, 2 + 2 + 6)
 
 
 def test_only_trials_with_the_same_options_of_the_task_are_duplicates(tmp_path):

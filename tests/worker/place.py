@@ -38,7 +38,12 @@ class Place:
             "pruning": {"kind": "none"},
             "space": {"families": ["constant", "cosine", "step", "one_cycle"]},
             **sections,
-            "study": {"name": "study", "trials": trials, "metric": metric},
+            "study": {
+                "name": "study",
+                "trials": trials,
+                "metric": metric,
+                **sections.get("study", {}),
+            },
             "task": {"run": run, **sections.get("task", {})},
         }
         data["space"].setdefault("base_lr", {"low": 0.01, "high": 0.3})
@@ -146,6 +151,15 @@ def worker_pids(study: Study) -> list[int]:
         return list(connection.execute(query.order_by(workers.c.started)).scalars())
 
 
+def who_trained(study: Study) -> list[int]:
+    """Return the workers that live and were the first to train an epoch of some trial."""
+    query = select(workers.c.pid).where(
+        workers.c.study_id == study.study_id, workers.c.ended.is_(None), workers.c.epochs > 0
+    )
+    with study.storage.reading() as connection:
+        return [pid for pid in connection.execute(query).scalars() if lives(pid)]
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there and no zombie."""
     try:
@@ -171,26 +185,28 @@ def outcome(study: Study) -> list[tuple[Any, ...]]:
 def check_curves(study: Study, device: str = "cpu") -> None:
     """Check every epoch of every trial against runs that nothing disturbs, to the last bit."""
     task = load_task(study.spec.task.run, study.spec.task_options())
-    seed = study.spec.study.seed
     for trial in study.records():
         found = read_metrics(study.storage, study.study_id, [trial.number])
         runs = sorted({row.run for row in found})
         assert runs == list(range(len(runs)))
         for number in runs:
             rows = [row for row in found if row.run == number]
-            epochs = study.horizons[number]
-            run = task.run(trial.schedule, epochs=epochs, seed=seed, device=device)
+            rung = trial.rungs[number]
+            seed = study.spec.study.seed + rung.seed
+            run = task.run(trial.schedule, epochs=rung.epochs, seed=seed, device=device)
             for row, progress in zip(rows, run, strict=False):
                 metrics = {name: float(value) for name, value in progress.metrics.items()}
                 expected = (progress.epoch, progress.step, progress.lr, metrics)
                 found_here = (row.epoch, row.step, row.lr, row.metrics)
                 assert repr(found_here) == repr(expected)  # NaN is NaN
         if trial.diverged is None and trial.duplicate_of is None:
-            values = {
-                row.epoch: row.metrics[study.spec.study.metric]
-                for row in found
-                if study.spec.compares_epochs or row.epoch == study.horizons[row.run]
-            }
+            values = {}
+            for row in found:
+                rung = trial.rungs[row.run]
+                ends = row.epoch == rung.epochs
+                if ends or study.spec.compares_epochs:
+                    step = rung.step if ends else row.epoch
+                    values[step] = row.metrics[study.spec.study.metric]
             assert trial.reports == values, f"trial {trial.number}"
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from optuna.trial import TrialState
-from place import check_curves, lives
+from place import check_curves, lives, who_trained
 from sqlalchemy import select
 
 from lrsearch.storage.tables import leases, workers
@@ -17,15 +17,6 @@ pytestmark = pytest.mark.slow
 BUDGET = 40
 KILLS = 30
 LEASE = 3.0
-
-
-def who_trained(study):
-    """Return the workers that live and were the first to train an epoch of some trial."""
-    query = select(workers.c.pid).where(
-        workers.c.study_id == study.study_id, workers.c.ended.is_(None), workers.c.epochs > 0
-    )
-    with study.storage.reading() as connection:
-        return [pid for pid in connection.execute(query).scalars() if lives(pid)]
 
 
 def freeze(place, study, pid):

@@ -143,3 +143,20 @@ def test_a_database_server_that_crashes_and_comes_back_is_waited_for(
     assert place.end(launcher) == 0
     assert "Traceback" not in place.logs()
     check_complete(study, trials=6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_configuration_that_kills_its_process_fails_alone(place, workers):
+    """One schedule in four does; each takes three workers along, and the study goes on."""
+    sections = {"workers": {"lease": 1.0, "max_failures": 99, "max_restarts": 3}}
+    study = place.create("trouble:Deadly", trials=6, sampler={"kind": "random"}, **sections)
+    launcher = place.start("launch", "study.toml", "--workers", workers)
+    assert place.end(launcher) == 0, place.logs()
+    failed = [record for record in study.records() if record.error]
+    assert failed
+    assert all(record.base_lr > 0.15 for record in failed)
+    assert all("workers died with it" in record.error for record in failed)
+    complete = [record for record in study.records() if record.complete]
+    assert len(complete) == 6
+    assert all(record.base_lr <= 0.15 for record in complete)

@@ -8,7 +8,13 @@ import torch
 from optuna.trial import TrialState
 from sqlalchemy import select
 
-from lrsearch.storage import LeaseLost, NoTrialReason, TrialQueue, read_metrics
+from lrsearch.storage import (
+    LeaseLost,
+    NoTrialReason,
+    TrialQueue,
+    read_metrics,
+    read_run_ends,
+)
 from lrsearch.storage.tables import leases as table
 from lrsearch.study import ConfirmSection, read_status
 from lrsearch.tasks import packs
@@ -73,12 +79,12 @@ def test_a_search_in_packs_trains_what_a_search_alone_trains(create, place):
 def test_those_that_train_together_report_before_any_is_judged(create):
     study = create(12)
     train(study, 12)
-    reached = [t.intermediate_values[2] for t in study.optuna.trials if t.intermediate_values]
-    went_on = [t.intermediate_values[2] for t in study.optuna.trials if 4 in t.intermediate_values]
-    assert len(reached) == 12
-    best = sorted(reached, reverse=True)[: 12 // 3]
-    assert min(went_on) == best[-1]
-    assert len(went_on) == sum(value >= best[-1] for value in reached)
+    trials = study.optuna.trials
+    reached = [trial.intermediate_values[2] for trial in trials]
+    best = sorted(range(12), key=lambda number: -reached[number])[: 12 // 3]
+    assert [t.number for t in trials if 4 in t.intermediate_values] == sorted(best)
+    ends = read_run_ends(study.storage, study.study_id)
+    assert [end.run for end in ends] == [0] * 12 + [1] * 4
 
 
 @pytest.mark.slow
@@ -206,7 +212,7 @@ def test_what_fails_in_a_pack_goes_on_alone(create, monkeypatch):
 def grouping(study, wanted, device="cuda", **changes):
     """Return how a study would train on a device, its spec changed."""
     spec = study.spec.model_copy(update=changes)
-    return choose_grouping(StudyTasks(spec, study.horizons), study.target, device, wanted)
+    return choose_grouping(StudyTasks(spec, study.rungs), study.target, device, wanted)
 
 
 def test_packs_that_fail_when_they_are_tried_are_done_without(create, monkeypatch, caplog):

@@ -3,7 +3,10 @@
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from lrsearch import Progress
 
@@ -46,6 +49,27 @@ class Raises(Fake):
             raise RuntimeError("the wire is loose")
 
 
+class Lucky(Fake):
+    """Has luck with its seed; above a rate it diverges on all seeds but the first.
+
+    Takes `seconds` for an epoch.
+    """
+
+    def __init__(self, fragile_above: float = math.inf, seconds: float = 0.0) -> None:
+        self.fragile_above = fragile_above
+        self.seconds = seconds
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        luck = np.random.default_rng([seed, epochs, round(schedule.base_lr * 1e9)]).normal()
+        for progress in super().run(schedule, epochs=epochs, seed=seed, device=device, state=state):
+            time.sleep(self.seconds)
+            score = progress.metrics["score"] + 0.3 * luck
+            if seed and schedule.base_lr > self.fragile_above:
+                yield replace(progress, metrics={"score": math.nan})
+                return
+            yield replace(progress, metrics={"score": score})
+
+
 class Greedy(Fake):
     """Fails as torch does on a GPU, as torch does on the CPU, as Python does."""
 
@@ -72,6 +96,15 @@ class Crashes(Fake):
     def before(self, epoch):
         if epoch == 2:
             os._exit(7)
+
+
+class Deadly(Fake):
+    """Takes its process with it at high rates, as what is out of memory does."""
+
+    def run(self, schedule, **kwargs):
+        if schedule.base_lr > 0.15:
+            os._exit(9)
+        yield from super().run(schedule, **kwargs)
 
 
 class Stubborn(Fake):

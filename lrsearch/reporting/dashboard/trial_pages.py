@@ -98,7 +98,8 @@ class Artifacts(FileSystemArtifactStore):
         attrs = self.storage.get_study_user_attrs(study_id)  # also of one that was copied
         trial = self.storage.get_trial(trial_id)  # it alone: a study may have thousands
         epochs = read_metrics(self.storage, study_id, [trial.number])
-        record = as_record(trial, StudySpec.from_dict(attrs[SPEC]), attrs[HORIZONS], epochs)
+        spec = StudySpec.from_dict(attrs[SPEC])
+        record = as_record(trial, spec, spec.rungs(attrs[HORIZONS]), epochs)
         return io.BytesIO(kind.make(record).encode())
 
     def remove(self, artifact_id: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lrsearch.storage import LeaseSpan, read_lease_spans
+from lrsearch.search import Rung
+from lrsearch.storage import LeaseSpan, RunEnd, read_lease_spans, read_run_ends
 from lrsearch.study import Study, StudySpec, TrialRecord
 
 OUTCOMES = ("complete", "pruned", "diverged")
@@ -20,16 +21,18 @@ class StudyData:
     Args:
         name: the study's name.
         spec: what it is.
-        horizons: the epochs of each run of a trial; the last is the full run.
+        rungs: the runs of a trial.
         trials: those that have a schedule, with their epochs.
         lease_spans: each time that a worker took one of them, in order.
+        run_ends: their runs, in the order in which they ended.
     """
 
     name: str
     spec: StudySpec
-    horizons: Sequence[int]
+    rungs: Sequence[Rung]
     trials: Sequence[TrialRecord]
     lease_spans: Sequence[LeaseSpan]
+    run_ends: Sequence[RunEnd] = ()
 
     @property
     def metric(self) -> str:
@@ -45,7 +48,7 @@ class StudyData:
     def ranked(self) -> list[TrialRecord]:
         """The complete trials, best first."""
         complete = [trial for trial in self.trials if trial.outcome == "complete"]
-        return sorted(complete, key=lambda t: t.final_value or 0.0, reverse=self.maximize)
+        return sorted(complete, key=lambda t: t.mean or 0.0, reverse=self.maximize)
 
     @cached_property
     def valued(self) -> list[TrialRecord]:
@@ -61,7 +64,7 @@ class StudyData:
     def saved(self, trial: TrialRecord) -> int:
         """Return how many epochs of a full run a trial did not take, or (negative) took beside."""
         ended = trial.outcome in ("complete", "pruned")
-        return (self.horizons[-1] - len(trial.epochs)) * ended
+        return (self.rungs[-1].epochs - len(trial.epochs)) * ended
 
 
 def read_data(study: Study) -> StudyData:
@@ -72,7 +75,8 @@ def read_data(study: Study) -> StudyData:
     return StudyData(
         name=study.name,
         spec=study.spec,
-        horizons=study.horizons,
+        rungs=study.rungs,
         trials=trials,
         lease_spans=[span for span in spans if span.trial_id in ids],
+        run_ends=read_run_ends(study.storage, study.study_id),
     )

@@ -16,7 +16,7 @@ _CURVES = 300
 
 def epochs(data: StudyData) -> Figure:
     """Draw every trial's value per epoch, a cross where it was pruned, the best trial on top."""
-    reported = [trial for trial in data.trials if trial.reports]
+    reported = [trial for trial in data.trials if trial.by_epochs]
     if not reported:
         return empty(_TITLE, "no trial has trained an epoch yet")
     every = max(1, -(-len(reported) // _CURVES))
@@ -24,8 +24,8 @@ def epochs(data: StudyData) -> Figure:
     drawn = figure(
         _TITLE,
         xaxis={
-            "title": "epochs of the whole schedule" if len(data.horizons) > 1 else "epoch",
-            "dtick": 1 if data.horizons[-1] <= 20 else None,
+            "title": "epochs of the whole schedule" if len(data.rungs) > 1 else "epoch",
+            "dtick": 1 if data.rungs[-1].epochs <= 20 else None,
         },
         yaxis={"title": plain(data.metric)},
     )
@@ -34,7 +34,7 @@ def epochs(data: StudyData) -> Figure:
     _add_ends(drawn, [trial for trial in shown if trial.outcome == "pruned"])
     if data.ranked:
         best = data.ranked[0]
-        values = best.reports
+        values = best.by_epochs
         drawn.add_trace(
             Scatter(
                 x=list(values),
@@ -59,7 +59,7 @@ def _add_curves(drawn: Figure, family: str, trials: list[TrialRecord]) -> None:
     y: list[float] = []
     numbers: list[int] = []
     for trial in trials:
-        values = trial.reports
+        values = trial.by_epochs
         x += [*values, np.nan]
         y += [*values.values(), np.nan]
         numbers += [trial.number] * (len(values) + 1)
@@ -80,8 +80,8 @@ def _add_curves(drawn: Figure, family: str, trials: list[TrialRecord]) -> None:
 
 def _add_ends(drawn: Figure, trials: list[TrialRecord]) -> None:
     if trials:
-        last = [max(trial.reports) for trial in trials]
-        values = [t.reports[at] for t, at in zip(trials, last, strict=True)]
+        last = [max(trial.by_epochs) for trial in trials]
+        values = [t.by_epochs[at] for t, at in zip(trials, last, strict=True)]
         drawn.add_trace(
             Scatter(
                 x=np.array(last, dtype=np.int32),

@@ -86,13 +86,13 @@ def _importances(trials: Sequence[TrialRecord], direction: Direction) -> dict[st
         for name in trials[0].params
         if all(name in t.params for t in trials) and len({t.params[name] for t in trials}) > 1
     ]
-    if not params or len({trial.final_value for trial in trials}) < 2:
+    if not params or len({trial.mean for trial in trials}) < 2:
         return {}
     study = optuna.create_study(direction=direction)
     for trial in trials:
         study.add_trial(
             create_trial(
-                value=trial.final_value,
+                value=trial.mean,
                 params=dict(trial.params),
                 distributions=dict(trial.distributions),
             )

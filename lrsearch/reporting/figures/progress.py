@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from collections import defaultdict
+from statistics import fmean
 
 import numpy as np
-from numpy.typing import NDArray
 from plotly.graph_objects import Figure, Scatter
 
-from lrsearch.reporting.figures.data import StudyData
+from lrsearch.reporting.figures.data import OUTCOMES, StudyData
 from lrsearch.reporting.figures.style import HUES, INK, empty, figure, note, plain
 
 _TITLE = "Progress of the search"
 
 
 def progress(data: StudyData) -> Figure:
-    """Draw the best so far against the epochs spent, and those it would have taken unpruned."""
-    ended = [trial for trial in data.trials if trial.ended]
-    ended.sort(key=lambda trial: trial.ended or datetime.max)
-    complete = [index for index, trial in enumerate(ended) if trial.outcome == "complete"]
-    if not complete:
+    """Draw the best mean so far against the epochs spent; a point for each full run."""
+    spent, points, best = _history(data)
+    if not points:
         return empty(_TITLE, "no trial is complete yet")
-    spent = np.cumsum([len(trial.epochs) for trial in ended])
-    unpruned = spent + np.cumsum([data.saved(trial) for trial in ended])
-    values = np.array([ended[index].final_value for index in complete], dtype=np.float64)
     drawn = figure(
         _TITLE,
         xaxis={"title": "epochs of training spent", "rangemode": "tozero"},
@@ -33,45 +27,51 @@ def progress(data: StudyData) -> Figure:
     )
     drawn.add_trace(
         Scatter(
-            x=spent[complete].astype(np.int32),
-            y=values.astype(np.float32),
+            x=np.array([at for at, _, _ in points], dtype=np.int32),
+            y=np.array([value for _, value, _ in points], dtype=np.float32),
             mode="markers",
             marker={"color": INK, "size": 5, "opacity": 0.8},
-            name="complete trials",
-            customdata=np.array([ended[i].number for i in complete], dtype=np.int32),
+            name="full runs",
+            customdata=np.array([number for *_, number in points], dtype=np.int32),
             hovertemplate="trial %{customdata}: %{y:.4g}<extra></extra>",
         )
     )
-    best = np.maximum.accumulate(values) if data.maximize else np.minimum.accumulate(values)
-    _add_best(drawn, "best so far", spent[[*complete, -1]], best, {"width": 3})
-    saved = int(unpruned[-1] - spent[-1])
-    if saved > 0:
-        line = {"width": 2, "dash": "dot"}
-        _add_best(drawn, "had none been pruned", unpruned[[*complete, -1]], best, line)
+    drawn.add_trace(
+        Scatter(
+            x=[at for at, _ in best] + [spent],
+            y=[float(f"{mean:.6g}") for _, mean in best] + [float(f"{best[-1][1]:.6g}")],
+            mode="lines",
+            line={"shape": "hv", "color": HUES[0], "width": 3},
+            name="best mean so far",
+            hovertemplate="%{y:.4g} after %{x} epochs<extra></extra>",
+        )
+    )
+    unpruned = data.rungs[-1].epochs * sum(trial.outcome in OUTCOMES for trial in data.trials)
     note(
         drawn,
-        f"{int(spent[-1])} epochs spent; pruning saved {saved} of {int(unpruned[-1])} "
-        f"({saved / max(1, int(unpruned[-1])):.0%})",
+        f"{spent} epochs spent, where one full run of each trial would have taken {unpruned} · the "
+        "line falls where a further seed corrects the best",
     )
     return drawn
 
 
-def _add_best(
-    drawn: Figure,
-    name: str,
-    epochs: NDArray[np.int64],
-    best: NDArray[np.float64],
-    line: dict[str, Any],
-) -> None:
-    """Draw a step wherever the best changes; the last of `epochs` is those spent in all."""
-    steps = [i for i in range(len(best)) if i == 0 or best[i] != best[i - 1]]
-    drawn.add_trace(
-        Scatter(
-            x=[int(epochs[i]) for i in [*steps, -1]],
-            y=[float(best[i]) for i in [*steps, -1]],
-            mode="lines",
-            line={"shape": "hv", "color": HUES[0], **line},
-            name=name,
-            hovertemplate="%{y:.4g} after %{x} epochs<extra></extra>",
-        )
-    )
+def _history(
+    data: StudyData,
+) -> tuple[int, list[tuple[int, float, int]], list[tuple[int, float]]]:
+    """Return the epochs spent, full runs (when, value, trial), and the best mean (when, mean)."""
+    trials = {trial.number: trial for trial in data.trials if not trial.diverged}
+    pick = max if data.maximize else min
+    spent = 0
+    points: list[tuple[int, float, int]] = []
+    best: list[tuple[int, float]] = []
+    values: dict[int, list[float]] = defaultdict(list)
+    for end in data.run_ends:
+        spent += end.epochs
+        trial = trials.get(end.trial)
+        rung = data.rungs[min(end.run, len(data.rungs) - 1)]
+        if trial is None or not rung.full or rung.step not in trial.reports:
+            continue
+        values[end.trial].append(trial.reports[rung.step])
+        points.append((spent, trial.reports[rung.step], end.trial))
+        best.append((spent, pick(map(fmean, values.values()))))
+    return spent, points, best

@@ -91,9 +91,13 @@ def _mark_hand_overs(
 
 
 def _hand_overs(spans: Sequence[LeaseSpan]) -> list[tuple[LeaseSpan, LeaseSpan]]:
-    """Return each span of a trial with the trial's next."""
-    by_trial = groupby(sorted(spans, key=lambda span: span.trial_id), lambda span: span.trial_id)
-    return [pair for _, of_trial in by_trial for pair in pairwise(of_trial)]
+    """Return each span of a trial with the next in the same run: who waits goes on in another."""
+
+    def run(span: LeaseSpan) -> tuple[int, int]:
+        return span.trial_id, -2 if span.rung is None else span.rung
+
+    by_run = groupby(sorted(spans, key=run), run)
+    return [pair for _, of_run in by_run for pair in pairwise(of_run)]
 
 
 def _end(span: LeaseSpan) -> float:

@@ -40,7 +40,7 @@ def winners(data: StudyData) -> Figure:
                 mode="lines",
                 line={"color": look.color, "dash": look.dash, "width": 2 if rank else 4},
                 opacity=0.7 if rank else 1.0,
-                name=f"{rank + 1}. {trial.family} {trial.final_value:.4g}",
+                name=f"{rank + 1}. {trial.family} {trial.mean:.4g}",
                 hovertemplate=f"{described(trial, data.metric)}<br>"
                 "lr %{y:.4g} at %{x:.0%}<extra></extra>",
             )

@@ -16,7 +16,7 @@ from lrsearch.reporting.figures.layout import read_layout
 from lrsearch.reporting.summary import best_schedules, commands, spec_toml, spent
 from lrsearch.reporting.text import Table
 from lrsearch.storage import masked
-from lrsearch.study import Study
+from lrsearch.study import Best, Study
 
 _PACKAGES = ("lrsearch", "torch", "torchvision", "optuna", "numpy", "plotly")
 
@@ -70,7 +70,8 @@ def _lead(data: StudyData) -> str:
     best = data.ranked[0]
     return lead + (
         f"The best schedule: {best.family} with base_lr {best.base_lr:.4g} (trial {best.number}). "
-        f"Its {data.metric} of {best.final_value:.4f} is on the validation data that chose it."
+        f"{data.metric}, on the validation data that chose it: "
+        f"{Best.of(best, data.trials).summary}."
     )
 
 

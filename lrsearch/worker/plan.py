@@ -1,0 +1,61 @@
+"""What trials climb in a study, as the queue that gives them out asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lrsearch.search import Climb, Rung, Standing
+from lrsearch.storage import END, BegunTrial, Step
+from lrsearch.study import Study
+
+
+class RungPlan:
+    """Decides which trial of a study goes on; a `lrsearch.storage.Plan`.
+
+    Args:
+        climb: the rules.
+    """
+
+    def __init__(self, climb: Climb) -> None:
+        self.climb = climb
+
+    def step(
+        self, trials: Sequence[BegunTrial], *, may_begin: bool, epochs_left: float
+    ) -> Step | None:
+        """Return what to give out next; `None` if all that is left to do is being done."""
+        standings = list(map(self._standing, trials))
+        found = self.climb.step(standings, may_begin=may_begin, epochs_left=epochs_left)
+        if found is None:
+            return None
+        if found.rung is None:
+            return Step(found.number, END, 0)
+        return Step(found.number, found.rung, self.climb.rungs[found.rung].epochs)
+
+    def due(self, trial: BegunTrial) -> Step:
+        """Return the first rung that a trial has not trained."""
+        rung = min(len(values_of(trial.reports, self.climb.rungs)), len(self.climb.rungs) - 1)
+        return Step(trial.number, rung, self.climb.rungs[rung].epochs)
+
+    def _standing(self, trial: BegunTrial) -> Standing:
+        values = values_of(trial.reports, self.climb.rungs)
+        if trial.state in ("waiting", "running"):
+            return Standing(trial.number, values, trial.state)
+        if trial.state == "pruned":  # if on a further seed, it diverged, and is no longer the best
+            values = values[: self.climb.first_full]
+        return Standing(trial.number, values, "ended")
+
+
+def values_of(reports: Mapping[int, float], rungs: Sequence[Rung]) -> tuple[float, ...]:
+    """Return what a trial came to on the rungs that it has trained, from the first on."""
+    values = []
+    for rung in rungs:
+        if rung.step not in reports:
+            break
+        values.append(reports[rung.step])
+    return tuple(values)
+
+
+def plan_of(study: Study) -> RungPlan | None:
+    """Return the plan of a study; `None` where each trial is trained to its end."""
+    climb = study.climb
+    return RungPlan(climb) if climb else None
