@@ -6,8 +6,8 @@
 
 After 1/8, 1/4, 1/2 and all of its epochs each search says which schedule it would hand over and
 what it believes that to come to. The schedule's full run is then trained on six seeds that no
-search has used and measured on images that no search has read. So luck does not count, and the
-difference, less what the images that searches read are easier by, shows how far luck deceives them.
+search has used and measured on images that no search has read. So luck does not count; how far it
+deceives a search is what that states too much on the very images that it has read.
 
 All that is found is kept in one file, from which a broken-off benchmark goes on.
 """
@@ -112,32 +112,17 @@ class Judged(NamedTuple):
     def key(self) -> str:
         return _true_key(self.task, self.full, self.schedule)
 
-    def run(self) -> float | None:
-        """Return what it comes to on images that no search has read; `None` if it diverges."""
-        unread, _ = _accuracies(self)
-        return unread
+    def run(self) -> tuple[float, float] | None:
+        """Return what it comes to on images that no search has read, and on those that searches do.
 
-
-class Gap(NamedTuple):
-    """How much easier the images are that searches read: for one plain schedule, over the seeds."""
-
-    task: str
-    full: bool
-
-    @property
-    def key(self) -> str:
-        return f"{_setting(self.full)}/{self.task}"
-
-    def run(self) -> float:
-        _, (low, high) = TASKS[self.task]
-        schedule = _text(
-            Schedule.from_dict({"schedule": "cosine", "base_lr": math.sqrt(low * high)})
-        )
-        runs = [_accuracies(Judged(self.task, self.full, schedule, seed)) for seed in JUDGING_SEEDS]
-        return fmean(read - unread for unread, read in runs if unread is not None)
-
-
-Job = Asked | Judged | Gap
+        `None` if it diverges.
+        """
+        task = _judged_task(self.task, self.full)
+        schedule = Schedule.from_dict(json.loads(self.schedule))
+        *_, last = task.run(schedule, epochs=task.epochs, seed=self.seed, device="cpu")
+        if last.diverged or last.test is None:
+            return None
+        return last.test()["test_accuracy"], round(last.metrics["val_accuracy"], 5)
 
 
 class HandOver(NamedTuple):
@@ -191,16 +176,6 @@ def _task(name: str, full: bool) -> Supervised:
     task = load_task(spec.task.run, spec.task_options())
     assert isinstance(task, Supervised)
     return task
-
-
-def _accuracies(judged: Judged) -> tuple[float | None, float]:
-    """Return what a run comes to on unread images (`None` if it diverges), and on those read."""
-    task = _judged_task(judged.task, judged.full)
-    schedule = Schedule.from_dict(json.loads(judged.schedule))
-    *_, last = task.run(schedule, epochs=task.epochs, seed=judged.seed, device="cpu")
-    if last.diverged or last.test is None:
-        return None, CHANCE
-    return last.test()["test_accuracy"], last.metrics["val_accuracy"]
 
 
 @cache
@@ -389,6 +364,17 @@ ARMS: dict[str, Callable[[Asked], Trace]] = {
 # What is known already
 
 
+class Verdict(NamedTuple):
+    """What a search stated, its schedule's values on each seed, and their mean on images read.
+
+    NaN where that was not measured.
+    """
+
+    stated: float
+    values: list[float]
+    read: float
+
+
 class Known:
     """What searches handed over and what that is worth, kept in one file.
 
@@ -402,15 +388,14 @@ class Known:
         self.searches: dict[str, dict[str, tuple[str, float]]] = data.get("searches", {})
         """By the search's key and mark: the key of the schedule, and the value stated."""
         self.true: dict[str, dict[str, Any]] = data.get("true", {})
-        """By key: the schedule, and by seed what it comes to (`None`: it diverges)."""
-        self.gaps: dict[str, float] = data.get("gaps", {})
-        """By setting and task, how much easier the images are that searches read."""
+        """By key: the schedule, and by seed what it comes to on other images and on those read.
 
-    def keep(self, job: Job, result: Any) -> None:
+        `None`: it diverges.
+        """
+
+    def keep(self, job: Asked | Judged, result: Any) -> None:
         """Keep what a search or a run has come to."""
-        if isinstance(job, Gap):
-            self.gaps[job.key] = round(result, 5)
-        elif isinstance(job, Judged):
+        if isinstance(job, Judged):
             self.true[job.key]["values"][str(job.seed)] = result
         else:
             found: Trace = result
@@ -433,27 +418,28 @@ class Known:
         runs = []
         for key in dict.fromkeys(key for key, _ in reversed(self.searches[asked.key].values())):
             schedule = json.dumps(self.true[key]["schedule"], sort_keys=True)
-            seeds = [seed for seed in JUDGING_SEEDS if str(seed) not in self.true[key]["values"]]
+            values = self.true[key]["values"]
+            seeds = [s for s in JUDGING_SEEDS if None in (values.get(str(s), [None]) or ())]
             runs += [Judged(asked.task, asked.full, schedule, seed) for seed in seeds]
         return runs
 
-    def judged(self, asked: Asked, mark: int) -> tuple[float, list[float]] | None:
-        """Return what a search stated and its schedule's values on each seed, if all are known."""
+    def judged(self, asked: Asked, mark: int) -> Verdict | None:
+        """Return what a search stated and what is true of that, if all runs are known."""
         key, told = self.searches.get(asked.key, {}).get(str(mark), (None, math.nan))
         values = self.true[key]["values"] if key else {}
         if len(values) < len(JUDGING_SEEDS):
             return None
-        return told, [CHANCE if value is None else value for value in values.values()]
+        unread, read = zip(*(value or (CHANCE, CHANCE) for value in values.values()), strict=True)
+        return Verdict(told, list(unread), math.nan if None in read else fmean(read))
 
     def _write(self) -> None:
         """Replace the file, an entry a line."""
-        tables: list[tuple[str, dict[str, Any]]]
-        tables = [("searches", self.searches), ("true", self.true), ("gaps", self.gaps)]
+        tables = {"searches": self.searches, "true": self.true}
         text = ",\n".join(
             f'"{name}": {{\n'
             + ",\n".join(f"{json.dumps(key)}: {json.dumps(row)}" for key, row in table.items())
             + "\n}"
-            for name, table in tables
+            for name, table in tables.items()
         )
         fresh = self.path.with_suffix(".tmp")
         fresh.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
@@ -468,7 +454,7 @@ def _prepare() -> None:
     warnings.simplefilter("ignore")
 
 
-def _timed(job: Job) -> tuple[Any, float]:
+def _timed(job: Asked | Judged) -> tuple[Any, float]:
     began = time.perf_counter()
     return job.run(), time.perf_counter() - began
 
@@ -476,7 +462,7 @@ def _timed(job: Job) -> tuple[Any, float]:
 def run(searches: Sequence[Asked], known: Known, processes: int, minutes: float) -> None:
     """Search and judge what is not known yet; begin nothing new after so many minutes."""
     began = time.perf_counter()
-    waiting: deque[Job] = deque(s for s in searches if s.key not in known.searches)
+    waiting: deque[Asked | Judged] = deque(s for s in searches if s.key not in known.searches)
     seen: set[Judged] = set()
 
     def judge(search: Asked) -> None:
@@ -487,11 +473,9 @@ def run(searches: Sequence[Asked], known: Known, processes: int, minutes: float)
     for search in reversed(searches):
         if search.key in known.searches:
             judge(search)
-    gaps = dict.fromkeys(Gap(search.task, search.full) for search in searches)
-    waiting.extend(gap for gap in gaps if gap.key not in known.gaps)
     spawn = get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_prepare) as pool:
-        running: dict[Future[tuple[Any, float]], Job] = {}
+        running: dict[Future[tuple[Any, float]], Asked | Judged] = {}
         while True:
             in_time = time.perf_counter() - began < 60 * minutes
             while in_time and waiting and len(running) < processes:
@@ -525,7 +509,8 @@ class Row(NamedTuple):
     worst: float
     collapsing: float
     stated: float
-    """Less what the images that searches read are easier by, where that is known."""
+    luck: float
+    """What is stated too much for the very images that the searches read."""
 
     @property
     def high(self) -> float:
@@ -538,21 +523,21 @@ class Row(NamedTuple):
 
 def row_of(known: Known, searches: Sequence[Asked], mark: int) -> Row | None:
     """Return what searches were worth at a mark; `None` where nothing is known."""
-    gap = known.gaps.get(Gap(searches[0].task, searches[0].full).key, 0.0)
     found = [search for search in searches if search.key in known.searches]
     nothing = sum(str(mark) not in known.searches[search.key] for search in found)
-    judged = [pair for search in found if (pair := known.judged(search, mark))]
+    judged = [verdict for search in found if (verdict := known.judged(search, mark))]
     if not judged:
-        return Row(0, nothing, *[math.nan] * 5) if nothing else None
-    means = [fmean(values) for _, values in judged]
+        return Row(0, nothing, *[math.nan] * 6) if nothing else None
+    means = [fmean(verdict.values) for verdict in judged]
     return Row(
         searches=len(judged),
         nothing=nothing,
         mean=fmean(means),
         error=stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan,
-        worst=min(min(values) for _, values in judged),
-        collapsing=fmean(min(values) < COLLAPSED for _, values in judged),
-        stated=fmean(told for told, _ in judged) - gap,
+        worst=min(min(verdict.values) for verdict in judged),
+        collapsing=fmean(min(verdict.values) < COLLAPSED for verdict in judged),
+        stated=fmean(verdict.stated for verdict in judged),
+        luck=fmean([v.stated - v.read for v in judged if not math.isnan(v.read)] or [math.nan]),
     )
 
 
@@ -573,13 +558,17 @@ def table_of(known: Known, searches: Sequence[Asked]) -> Table:
     return table
 
 
-def show(table: Table, gaps: dict[str, float]) -> None:
-    """Print a table for each task, with what stated values are corrected by."""
+HEAD = (
+    *("search", "epochs", "searches", "true mean", "worst seed", "collapse"),
+    *("stated − true", "the same on the images read"),
+)
+
+
+def show(table: Table) -> None:
+    """Print a table for each task."""
     for task, arms in table.items():
-        gap = f"images read are easier by {100 * gaps[task]:.1f} pp" if task in gaps else ""
-        print(f"\n**{task}** {gap and f'({gap}; taken off what is stated)'}\n")
-        print("| search | epochs | searches | true mean | worst seed | collapse | stated − true |")
-        print("|---|---|---|---|---|---|---|")
+        print(f"\n**{task}**\n")
+        print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
         for arm, rows in arms.items():
             for mark, row in rows.items():
                 print(f"| {arm} | {mark} | {' | '.join(_cells(row))} |")
@@ -588,13 +577,14 @@ def show(table: Table, gaps: dict[str, float]) -> None:
 def _cells(row: Row) -> list[str]:
     searches = f"{row.searches}" + (f" (+ {row.nothing} with nothing)" if row.nothing else "")
     if not row.searches:
-        return [searches, *["—"] * 4]
+        return [searches, *["—"] * 5]
     return [
         searches,
         f"{row.mean:.4f}" + (f" ± {row.error:.4f}" if row.searches > 1 else ""),
         f"{row.worst:.3f}",
         f"{row.collapsing:.0%}",
         f"{100 * (row.stated - row.mean):+.1f} pp",
+        "—" if math.isnan(row.luck) else f"{100 * row.luck:+.1f} pp",
     ]
 
 
@@ -656,7 +646,8 @@ def draw(table: Table, size: str) -> Figure:
         margin = 0.05 * (top - bottom)
         marks = sorted({mark for rows in arms.values() for mark in rows})
         drawn.update_yaxes(range=[bottom - margin, top + margin], **where)
-        drawn.update_xaxes(type="log", tickvals=marks, title="epochs spent", **where)
+        ends = [math.log10(0.8 * marks[0]), math.log10(1.25 * marks[-1])]
+        drawn.update_xaxes(type="log", range=ends, tickvals=marks, title="epochs spent", **where)
     drawn.update_yaxes(title="accuracy", col=1)
     drawn.update_annotations(font={"size": 13})  # the panels' titles
     drawn.update_layout(
@@ -696,12 +687,7 @@ def main() -> None:
     if not options.table:
         run(searches, known, options.processes, options.minutes)
     table = table_of(known, searches)
-    gaps = {
-        key.split("/")[1]: gap
-        for key, gap in known.gaps.items()
-        if key.startswith(_setting(options.full))
-    }
-    show(table, gaps)
+    show(table)
     if options.picture and table:
         images = "all images" if options.full else f"{QUICK_IMAGES:,} images"
         epochs = FULL_EPOCHS if options.full else QUICK_EPOCHS
