@@ -9,7 +9,7 @@ import pytest
 from lrsearch import StudySpec
 from lrsearch.errors import LrsearchError, SpecError
 
-STUDIES = Path(__file__).parents[1] / "studies"
+STUDIES = Path(__file__).parents[2] / "studies"
 BASE = {
     "study": {"name": "a", "trials": 3},
     "task": {"run": "module:task", "epochs": 3, "optimizer": {"name": "adam"}},
