@@ -46,7 +46,7 @@ class SeededSampler(BaseSampler):
     ) -> None:
         self.earlier = earlier
         self.seen = seen
-        self._view: optuna.Study | None = None
+        self._view: tuple[optuna.Study, FrozenTrial] | None = None
         self.build = build
         self.entropy = [seed, number]
         self.family = family
@@ -56,14 +56,14 @@ class SeededSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return the parameters that are sampled together."""
-        found = self.sampler.infer_relative_search_space(self._study(study, trial), trial)
+        found = self.sampler.infer_relative_search_space(*self._seen(study, trial))
         return self._without_family(found)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Sample those."""
-        found = self.sampler.sample_relative(self._study(study, trial), trial, space)
+        found = self.sampler.sample_relative(*self._seen(study, trial), space)
         return self._without_family(found)
 
     def sample_independent(
@@ -72,8 +72,8 @@ class SeededSampler(BaseSampler):
         """Sample one parameter, with its own seed; the first trials take the families in turn."""
         if name == "schedule" and self.family:
             return self.family
-        sampler, seen = self._seeded(name), self._study(study, trial)
-        return sampler.sample_independent(seen, trial, name, distribution)
+        seen = self._seen(study, trial)
+        return self._seeded(name).sample_independent(*seen, name, distribution)
 
     def before_trial(self, *args: Any) -> None:
         """Tell the sampler of a trial that begins."""
@@ -83,15 +83,20 @@ class SeededSampler(BaseSampler):
         """Tell the sampler of a trial that ends."""
         self.sampler.after_trial(*args)
 
-    def _study(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
-        """Return the study as the sampler is to see it, read once for the whole trial."""
+    def _seen(self, study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study, FrozenTrial]:
+        """Return the study and its trial as the sampler is to see them, read once for the trial.
+
+        The trial is among those of the study, since samplers note with it what they sampled.
+        """
         if self.seen is None and not self.earlier:
-            return study
+            return study, trial
         if self._view is None:
             seen = self.seen or _ended
             shown = [t for t in map(seen, study.get_trials(deepcopy=False)) if t is not None]
-            self._view = study_in_memory(study.direction)
-            self._view.add_trials([*self.earlier, *_telling(shown, study.direction)])
+            view = study_in_memory(study.direction)
+            view.add_trials([*self.earlier, *_telling(shown, study.direction)])
+            view.add_trial(create_trial(state=TrialState.RUNNING))
+            self._view = view, view.get_trials(deepcopy=False)[-1]
         return self._view
 
     def _without_family(self, sampled: dict[str, Any]) -> dict[str, Any]:

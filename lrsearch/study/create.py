@@ -144,8 +144,8 @@ def study_notes(spec: StudySpec, task: Task) -> list[str]:
         if len(horizons) > 1:
             notes.append(
                 f"trials train {horizons[0]} of {task.epochs} epochs first "
-                f"({horizons[0] * task.steps_per_epoch} updates: a sixth of the run, and enough to "
-                "tell schedules apart); pruning.horizons says otherwise"
+                f"({horizons[0] * task.steps_per_epoch} updates), and the best go on; "
+                "another length: pruning.horizons"
             )
         else:
             notes.append("the run is too short for a shorter one first: trials train in full")

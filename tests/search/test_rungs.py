@@ -1,6 +1,7 @@
 """Which trial goes on: whole searches are simulated, several runs at once, some failing."""
 
 import math
+from functools import partial
 
 import numpy as np
 import optuna
@@ -9,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from lrsearch.search import Climb, Standing, rungs_of, seen_by_samplers
+from lrsearch.search import (
+    Climb,
+    SeededSampler,
+    Standing,
+    build_sampler,
+    rungs_of,
+    seen_by_samplers,
+)
 from lrsearch.search.rungs import Step
 
 END = None
@@ -310,6 +318,24 @@ class TestWhatASamplerSees:
         assert self.see(TrialState.RUNNING, {}) is None
         assert self.see(TrialState.PRUNED, {}) is None  # a duplicate
         assert self.see(TrialState.FAIL, {1: 0.5, 6: 0.8}) is None
+
+    @pytest.mark.parametrize("options", [{}, {"multivariate": True, "group": True}])
+    def test_samplers_of_optuna_learn_from_them_and_note_nothing_with_others(self, options):
+        study = optuna.create_study(direction="maximize")
+        for number in range(20):
+            study.sampler = SeededSampler(
+                partial(build_sampler, "tpe", options),
+                seed=0,
+                number=number,
+                seen=seen_by_samplers(self.rungs),
+            )
+            trial = study.ask()
+            x = trial.suggest_float("x", 0, 1)
+            y = trial.suggest_float("y", 0, 1)
+            trial.report(-abs(x - 0.7) - abs(y - 0.2), 6)
+        late = [trial.params for trial in study.trials[12:]]
+        assert sum(abs(p["x"] - 0.7) + abs(p["y"] - 0.2) for p in late) / len(late) < 0.4
+        assert [trial.system_attrs for trial in study.trials] == [{}] * 20
 
     def test_one_that_diverged_on_a_further_seed_is_infeasible_and_not_complete(self):
         seen = self.see(TrialState.PRUNED, {1: 0.5, 6: 0.8}, constraints={"diverged": 1.0})
