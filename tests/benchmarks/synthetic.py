@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import Pool
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from lrsearch import Progress, Schedule, SearchSpace
 from lrsearch.search import (
     Climb,
     SeededSampler,
+    SeedModel,
     Standing,
     build_sampler,
     rungs_of,
@@ -143,7 +145,10 @@ def ours(seed: int, epochs: int, sampler: str = "tpe", **options: Any) -> Found:
     best = max(
         range(len(trials)), key=lambda n: climb.mean(Standing(n, tuple(values_of[n]), "waiting"))
     )
-    return Found(schedules[best], climb.mean(Standing(best, tuple(values_of[best]), "waiting")))
+    full = [found[climb.first_full :] for found in values_of if len(found) > climb.first_full]
+    own = values_of[best][climb.first_full :]
+    estimate = SeedModel(full).estimate(own)
+    return Found(schedules[best], estimate.value if estimate else fmean(own))
 
 
 def optunas_defaults(seed: int, epochs: int) -> Found:
