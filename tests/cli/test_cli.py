@@ -225,9 +225,10 @@ def test_cuda_without_a_gpu_is_refused(run, tmp_path, small_data):
     assert "torch sees no GPU; use --device cpu" in err
 
 
-def test_a_file_that_is_no_database_is_left_as_it_is(run, tmp_path):
+def test_a_file_that_is_no_database_is_left_as_it_is(run, tmp_path, small_data):
+    study = str(study_file(tmp_path, small_data))
     (tmp_path / "lrsearch.db").write_text("not a database at all, only text" * 50)
-    for command in (["status"], ["launch", str(STUDIES / "quick.toml")]):
+    for command in (["status"], ["launch", study]):
         status, _, err = run(*command)
         assert status == 1
         assert "file is not a database" in err
