@@ -15,8 +15,6 @@ import torch
 
 from lrsearch import cli, families, load_schedule, open_storage, open_study
 
-STUDIES = Path(__file__).parents[2] / "studies"
-
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
