@@ -227,7 +227,11 @@ def test_a_budget_of_trials_is_exact_and_its_best_is_known_from_the_seeds_that_a
             for trial in search.full
             if climb.mean(trial) == climb.mean(search.best)
         ]
-        assert max(seeds) == climb.seeds_due(len(search.full))
+        due = climb.seeds_due(len(search.full))
+        if search.trouble:  # seeds were due among some that have diverged since
+            assert due <= max(seeds) <= climb.seeds_due(search.target)
+        else:
+            assert max(seeds) == due
     else:  # whatever could have been trained in full has been tried
         assert all(trial.state == "ended" for trial in search.standings)
 
