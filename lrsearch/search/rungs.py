@@ -19,7 +19,7 @@ serve in any Optuna script.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +61,16 @@ def rungs_of(horizons: Sequence[int], seeds: int) -> tuple[Rung, ...]:
         *(Rung(epochs, epochs, 0, full=False) for epochs in short),
         *(Rung(full + seed, full, seed, full=True) for seed in range(seeds)),
     )
+
+
+def values_in_full(reports: Mapping[int, float], rungs: Sequence[Rung]) -> tuple[float, ...]:
+    """Return what a trial came to on each full run that it has reported, by Optuna's steps.
+
+    Example:
+        >>> values_in_full({1: 0.5, 6: 0.8, 7: 0.7}, rungs_of([1, 6], seeds=3))
+        (0.8, 0.7)
+    """
+    return tuple(reports[rung.step] for rung in rungs if rung.full and rung.step in reports)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lrsearch.search.rungs import Rung
+from lrsearch.search.rungs import Rung, values_in_full
 
 MAX_SEEN = 300
 """Trials that a sampler learns from: the latest two thirds of so many, and the best before them."""
@@ -112,7 +112,12 @@ class SeededSampler(BaseSampler):
 def study_in_memory(direction: StudyDirection) -> optuna.Study:
     """Return a study of Optuna's that lives in memory; unlike `create_study` it logs nothing."""
     storage = InMemoryStorage()
-    storage.create_new_study([direction], "in memory")
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage.create_new_study([direction], "in memory")
+    finally:
+        optuna.logging.set_verbosity(verbosity)
     return optuna.load_study(study_name="in memory", storage=storage)
 
 
@@ -135,14 +140,13 @@ def seen_by_samplers(rungs: Sequence[Rung]) -> Callable[[FrozenTrial], FrozenTri
     short horizon only is pruned there, whether it waits or has ended. What has shown nothing yet,
     and a trial that was not trained since another has the same curve, is not seen.
     """
-    steps = [rung.step for rung in rungs if rung.full]
 
     def seen(trial: FrozenTrial) -> FrozenTrial | None:
         reports = trial.intermediate_values
         infeasible = any(value > 0 for value in trial.constraints.values())
         if trial.state == TrialState.FAIL or not (reports or infeasible):
             return None
-        full = [reports[step] for step in steps if step in reports]
+        full = values_in_full(reports, rungs)
         complete = bool(full) and not infeasible
         return create_trial(
             state=TrialState.COMPLETE if complete else TrialState.PRUNED,

@@ -15,7 +15,6 @@ from lrsearch.storage.optuna_private import (
     plot_attribute,
     read_note,
     show_attributes,
-    storage_of,
     study_id_of,
     trial_id_of,
 )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
@@ -79,9 +79,14 @@ def read_run_ends(storage: Storage, study_id: int) -> list[RunEnd]:
 
 def count_epochs(storage: Storage, study_id: int) -> int:
     """Return how many epochs a study has trained, in all runs of all trials."""
-    query = select(func.count()).select_from(table).where(table.c.study_id == study_id)
     with storage.reading() as connection:
-        return connection.execute(query).scalar_one()
+        return epochs_trained(connection, study_id)
+
+
+def epochs_trained(connection: Connection, study_id: int) -> int:
+    """Return the same within a transaction."""
+    query = select(func.count()).select_from(table).where(table.c.study_id == study_id)
+    return connection.execute(query).scalar_one()
 
 
 def _to_json(value: float) -> float | str:

@@ -1,5 +1,7 @@
 """Every private name of Optuna's and of optuna-dashboard's that lrsearch stands on.
 
+But two methods that Optuna's own cache calls, which `read_cache` overrides.
+
 `pyproject.toml` bounds both packages from above, since any release may change these.
 """
 
@@ -12,7 +14,6 @@ from optuna.study._frozen import FrozenStudy as FrozenStudy  # what `get_all_stu
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
     from sqlalchemy import Table
 
@@ -39,11 +40,6 @@ def study_id_of(study: Study) -> int:
 def trial_id_of(trial: FrozenTrial) -> int:
     """Return the id that leases refer to; a public `trial.id` would replace it."""
     return trial._trial_id
-
-
-def storage_of(study: Study) -> BaseStorage:
-    """Return where a study lives; a public `study.storage` would replace it."""
-    return study._storage
 
 
 def show_attributes(trial: FrozenTrial, attributes: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select,
 from lrsearch.errors import StudyError
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import HANDED_BACK, Lease, LeaseLost, end_lease, now
+from lrsearch.storage.metrics import epochs_trained
 from lrsearch.storage.optuna_private import reports, trials
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.tables import leases, metrics, studies, workers
@@ -276,9 +277,7 @@ class TrialQueue:
                 return 0.0
         if study.epochs is None:
             return math.inf
-        of_study = metrics.c.study_id == self.study_id
-        trained = select(func.count()).select_from(metrics).where(of_study)
-        spent = connection.execute(trained).scalar_one()
+        spent = epochs_trained(connection, self.study_id)
         of_run = or_(leases.c.rung.is_(None), metrics.c.run == leases.c.rung)
         held = (
             select(leases.c.epochs, func.count(metrics.c.epoch).label("trained"))
@@ -286,7 +285,11 @@ class TrialQueue:
             .join(trials, trials.c.trial_id == leases.c.trial_id)
             .outerjoin(
                 metrics,
-                and_(of_study, metrics.c.trial == trials.c.number, of_run),
+                and_(
+                    metrics.c.study_id == self.study_id,
+                    metrics.c.trial == trials.c.number,
+                    of_run,
+                ),
             )
             .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
             .group_by(leases.c.lease_id, leases.c.epochs)

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve
-from lrsearch.search import Rung
+from lrsearch.search import Rung, values_in_full
 from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
 from lrsearch.study.spec import StudySpec
 
@@ -135,7 +135,7 @@ class TrialRecord:
         """What it came to on each full run that it has trained, one for each seed."""
         if self.diverged:
             return ()
-        found = tuple(self.reports[r.step] for r in self.rungs if r.full and r.step in self.reports)
+        found = values_in_full(self.reports, self.rungs)
         return found or (() if self.final_value is None else (self.final_value,))
 
     @property
