@@ -48,6 +48,8 @@ def export(
     text = FORMATS[format](rescaled(best, steps))
     if best.confirmed:
         typer.echo(f"note: trial {best.trial}, the confirmed winner: {best.confirmed}", err=True)
+    if not best.seeds:
+        typer.echo(f"note: no trial is trained in full yet; this one: {best.known_from}", err=True)
     for sentence in lost(best, steps):
         typer.echo(f"note: {sentence}", err=True)
     if output is None:

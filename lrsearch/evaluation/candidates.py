@@ -73,9 +73,12 @@ def _named(study: Study, data: dict[str, Any]) -> StudySpec:
 
 def _chosen(study: Study, top: int, against: Sequence[str]) -> list[TrialRecord]:
     """Return the trials to confirm, the best first; no two of them train the same."""
-    study.best()  # there must be one
-    ended = _ranked(study)
+    ended = study.ranked()
     complete = [trial for trial in ended if trial.mean is not None]
+    if not complete:
+        raise StudyError(
+            f"study {study.name!r} has no complete trial to confirm; let `lrsearch resume` go on"
+        )
     best_of: dict[str, TrialRecord] = {}
     for trial in ended:
         best_of.setdefault(trial.family, trial)
@@ -95,15 +98,3 @@ def _chosen(study: Study, top: int, against: Sequence[str]) -> list[TrialRecord]
         if not any(trial.same_as(other) for other in chosen):
             chosen.append(trial)
     return chosen
-
-
-def _ranked(study: Study) -> list[TrialRecord]:
-    """Return the trials that ended with a value: the complete ones, then by horizon and value."""
-    sign = -1 if study.spec.study.direction == "maximize" else 1
-    ended = [trial for trial in study.records() if trial.value is not None]
-
-    def place(trial: TrialRecord) -> tuple[bool, int, float]:
-        horizon = 0 if trial.mean is not None else -max(trial.reports, default=0)
-        return trial.mean is None, horizon, sign * (trial.value or 0.0)
-
-    return sorted(ended, key=place)

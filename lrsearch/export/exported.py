@@ -22,7 +22,8 @@ class Exported:
         losses: the validation losses of its full run, which `plateau` reads; empty for a task that
             gives no `val_loss`.
         confirmed: what it came to on fresh seeds, if it was the best there.
-        seeds: on how many it was trained in full.
+        seeds: on how many it was trained in full; 0 if on none.
+        known_from: the same in words.
     """
 
     schedule: Schedule
@@ -33,6 +34,7 @@ class Exported:
     losses: tuple[float, ...]
     confirmed: str | None = None
     seeds: int = 1
+    known_from: str = "on one seed only"
 
     @property
     def total_steps(self) -> int:
@@ -61,5 +63,6 @@ class Exported:
             clock=trial.clock,
             losses=tuple(trial.losses),
             confirmed=confirmed,
-            seeds=max(1, len(trial.full_values)),
+            seeds=len(trial.full_values),
+            known_from=trial.known_from,
         )

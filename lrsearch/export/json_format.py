@@ -15,8 +15,8 @@ FORMAT = 1
 def to_json(best: Exported) -> str:
     """Return `{"format": 1, "schedule": {…}, "study", "trial", "value", "total_steps"}`.
 
-    And "seeds", on how many it was trained, where there are several; and "confirmed", what it came
-    to on fresh seeds, where it was the best there.
+    And "seeds", on how many it was trained in full, where that is not one; and "confirmed", what it
+    came to on fresh seeds, where it was the best there.
     """
     data = {
         "format": FORMAT,
@@ -26,7 +26,7 @@ def to_json(best: Exported) -> str:
         "value": best.value,
         "total_steps": best.total_steps,
     }
-    if best.seeds > 1:
+    if best.seeds != 1:
         data["seeds"] = best.seeds
     if best.confirmed:
         data["confirmed"] = best.confirmed

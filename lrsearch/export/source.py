@@ -39,13 +39,13 @@ def head(best: Exported, usage: str, imports: list[str]) -> str:
     `usage` is the docstring's second part; `imports` are those of the standard library, an empty
     string, and those of the framework.
     """
-    seeds = f", the mean of {best.seeds} seeds" if best.seeds > 1 else ""
     study = repr(best.study).replace('"', r"\"")  # no study's name may end the docstring
     return "\n".join(
         (
             f'"""The learning-rate schedule {best.schedule.family.name!r}, found by lrsearch.',
             "",
-            f"Trial {best.trial} of the study {study}; its value was {best.value:g}{seeds}.",
+            f"Trial {best.trial} of the study {study}; its value was {best.value:g}, "
+            f"{best.known_from}.",
             "",
             usage.strip("\n"),
             '"""',

@@ -2,7 +2,7 @@
 
 from lrsearch.study.create import check_task, create_study, study_notes
 from lrsearch.study.open import confirmation_name, open_study
-from lrsearch.study.records import Attribute, TrialRecord, as_record, find_duplicate
+from lrsearch.study.records import Attribute, TrialRecord, as_record, find_duplicate, ranked
 from lrsearch.study.sections import ConfirmSection, read_seconds
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.status import Best, RunningTrial, Status, WorkerStatus, read_status

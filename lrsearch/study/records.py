@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -142,6 +142,15 @@ class TrialRecord:
     def mean(self) -> float | None:
         """The mean of its full runs; none if it has trained none, or diverged."""
         return fmean(self.full_values) if self.full_values else None
+
+    @property
+    def known_from(self) -> str:
+        """What its value is known from: full runs on so many seeds, or a shorter run only."""
+        if (seeds := len(self.full_values)) > 1:
+            return f"mean of {seeds} seeds"
+        if seeds or not self.reports:
+            return "on one seed only"
+        return f"after {max(self.reports)} of {self.rungs[-1].epochs} epochs on one seed only"
 
     @property
     def finished(self) -> bool:
@@ -302,6 +311,22 @@ def as_record(
         ended=trial.datetime_complete,
         epochs=epochs,
     )
+
+
+def ranked(trials: Iterable[TrialRecord], *, maximize: bool) -> list[TrialRecord]:
+    """Return the trials that have a value, the best first.
+
+    Those trained in full go first, by their mean; then the others, by how long a run they came to
+    and by its value: so long as none is trained in full, the best of these is all that is known.
+    """
+    sign = -1 if maximize else 1
+
+    def place(trial: TrialRecord) -> tuple[bool, int, float]:
+        in_full = trial.mean is not None
+        horizon = 0 if in_full else -max(trial.reports, default=0)
+        return not in_full, horizon, sign * (trial.value or 0.0)
+
+    return sorted((trial for trial in trials if trial.value is not None), key=place)
 
 
 def find_duplicate(trial: Trial, spec: StudySpec, rungs: Sequence[Rung]) -> TrialRecord | None:

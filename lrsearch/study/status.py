@@ -20,14 +20,16 @@ from lrsearch.study.study import Study
 class Best:
     """The best trial by the mean of its full runs: its number, that mean, what it trains.
 
-    `seeds` is on how many it was trained in full; `expected` is what it is expected to come to on
-    other seeds, and `error` half the 95 % interval of that, both none where too few trials were
+    `seeds` is on how many it was trained in full: 0 while no trial is, then it is the best of those
+    that came furthest; `known_from` says so in words. `expected` is what it is expected to come to
+    on other seeds, and `error` half the 95 % interval of that, both none where too few trials were
     trained on several seeds to tell; `schedule` is its JSON form.
     """
 
     trial: int
     value: float
     seeds: int
+    known_from: str
     expected: float | None
     error: float | None
     params: dict[str, Any]
@@ -36,14 +38,15 @@ class Best:
     @classmethod
     def of(cls, best: TrialRecord, trials: Iterable[TrialRecord]) -> Best:
         """Return what is known of the best of some trials."""
-        assert best.mean is not None
+        assert best.value is not None
         assert best.schedule is not None
         model = SeedModel([trial.full_values for trial in trials if trial.full_values])
         estimate = model.estimate(best.full_values)
         return cls(
             trial=best.number,
-            value=best.mean,
+            value=best.value,
             seeds=len(best.full_values),
+            known_from=best.known_from,
             expected=estimate.value if estimate else None,
             error=estimate.error if estimate else None,
             params=dict(best.params),
@@ -52,13 +55,11 @@ class Best:
 
     @property
     def summary(self) -> str:
-        """The mean with what is known of it: its seeds, and what is expected on others."""
-        seeds = "on one seed only" if self.seeds == 1 else f"mean of {self.seeds} seeds"
+        """The value with what is known of it: its seeds, and what is expected on others."""
+        known = f"{self.value:.4f} {self.known_from}"
         if self.expected is None:
-            return f"{self.value:.4f} {seeds}"
-        return (
-            f"{self.value:.4f} {seeds}, {self.expected:.4f} ± {self.error:.4f} expected on others"
-        )
+            return known
+        return f"{known}, {self.expected:.4f} ± {self.error:.4f} expected on others"
 
 
 @dataclass(frozen=True)

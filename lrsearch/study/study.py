@@ -21,7 +21,13 @@ from lrsearch.storage import (
     set_target,
     study_id_of,
 )
-from lrsearch.study.records import TrialRecord, as_record, epochs_by_trial, read_earlier
+from lrsearch.study.records import (
+    TrialRecord,
+    as_record,
+    epochs_by_trial,
+    ranked,
+    read_earlier,
+)
 from lrsearch.study.spec import StudySpec
 
 SPEC = "lrsearch:spec"
@@ -104,16 +110,20 @@ class Study:
     def best(self) -> TrialRecord:
         """Return the trial with the best mean over its full runs, with its epochs.
 
+        While no trial is trained in full, the best of those that came furthest.
+
         Raises:
-            StudyError: if no trial was trained in full.
+            StudyError: if no trial has come to anything.
         """
-        sign = 1 if self.spec.study.direction == "maximize" else -1
-        full = [record for record in self.records() if record.mean is not None]
-        if not full:
+        if not (found := self.ranked()):
             raise StudyError(
-                f"study {self.name!r} has no complete trial yet; let `lrsearch launch` finish one"
+                f"study {self.name!r} has no trained trial yet; let `lrsearch launch` train one"
             )
-        return self.record(max(full, key=lambda record: sign * (record.mean or 0.0)).number)
+        return self.record(found[0].number)
+
+    def ranked(self) -> list[TrialRecord]:
+        """Return the trials that have a value, the best first; those trained in full lead."""
+        return ranked(self.records(), maximize=self.spec.study.direction == "maximize")
 
     def complete(self, number: int) -> TrialRecord:
         """Return the complete trial of that number, with its epochs.

@@ -255,7 +255,7 @@ def test_a_study_without_a_finished_trial_exports_nothing(run, tmp_path, small_d
     create_study(open_storage(f"sqlite:///{tmp_path}/lrsearch.db"), spec, task)
     status, out, err = run("export", "-o", "best.json")
     assert (status, out) == (1, "")
-    assert "has no complete trial yet" in err
+    assert "has no trained trial yet" in err
     assert not (tmp_path / "best.json").exists()
     assert json.loads(run("status", "--json")[1])["best"] is None
     assert run("status")[0] == 0

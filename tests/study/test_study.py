@@ -176,7 +176,7 @@ def test_studies_that_are_not_there_or_not_ours(url):
     with pytest.raises(StudyError, match="no study 'fak'; its studies: fake, plain"):
         open_study(storage, "fak")
     assert open_study(storage, "fake").spec == study.spec
-    with pytest.raises(StudyError, match="no complete trial"):
+    with pytest.raises(StudyError, match="no trained trial"):
         study.best()
     study.optuna.ask()
     plain = optuna.load_study(study_name="plain", storage=storage)

@@ -122,6 +122,23 @@ def test_a_search_of_any_kind_has_what_optuna_calls_the_best(place, kind):
         assert len(study.best().full_values) == 1
 
 
+def test_before_any_full_run_the_best_is_the_best_of_the_short_ones(place):
+    study = place.create(LUCKY, trials=30, pruning=RUNGS)
+    queue = TrialQueue(study.storage, study.study_id, "cpu", 3600.0, 1, plan_of(study))
+    trainer = make_trainer(study, queue)
+    shorts = []
+    while not (full := [r for r in study.records() if r.mean is not None]):
+        if shorts := [record for record in study.records() if record.value is not None]:
+            best = study.best()
+            assert best.value == max(record.value for record in shorts)
+            status = read_status(study).best
+            assert (status.trial, status.seeds) == (best.number, 0)
+            assert status.summary == f"{best.value:.4f} after 1 of 4 epochs on one seed only"
+        trainer.train([queue.claim()])
+    assert len(shorts) >= 3
+    assert study.best().number == full[0].number  # though on its short run another was as good
+
+
 # --- budgets ------------------------------------------------------------------------------------
 
 

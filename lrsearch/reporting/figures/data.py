@@ -8,7 +8,7 @@ from functools import cached_property
 
 from lrsearch.search import Rung
 from lrsearch.storage import LeaseSpan, RunEnd, read_lease_spans, read_run_ends
-from lrsearch.study import Study, StudySpec, TrialRecord
+from lrsearch.study import Study, StudySpec, TrialRecord, ranked
 
 OUTCOMES = ("complete", "pruned", "diverged")
 """How a trial ends that says something of its schedule: it did not fail."""
@@ -48,7 +48,7 @@ class StudyData:
     def ranked(self) -> list[TrialRecord]:
         """The complete trials, best first."""
         complete = [trial for trial in self.trials if trial.outcome == "complete"]
-        return sorted(complete, key=lambda t: t.mean or 0.0, reverse=self.maximize)
+        return ranked(complete, maximize=self.maximize)
 
     @cached_property
     def valued(self) -> list[TrialRecord]:
