@@ -65,10 +65,20 @@ def launch(
         BaseLrFrom | None, typer.Option(help="Search base_lr where the finder suggests.")
     ] = None,
 ) -> None:
-    """Create a study and work on it; launched again, it goes on up to its budget."""
+    """Create a study and work on it; launched again, it goes on up to its budget.
+
+    A task of your own is first trained for one epoch at the lowest rate, so that its mistakes show.
+    """
     from lrsearch.diagnosis import prepare
     from lrsearch.storage import open_storage, storage_errors
-    from lrsearch.study import StudySpec, check_task, create_study, open_study, study_notes
+    from lrsearch.study import (
+        StudySpec,
+        check_task,
+        create_study,
+        open_study,
+        rehearse,
+        study_notes,
+    )
     from lrsearch.tasks import slots
 
     quiet()
@@ -84,6 +94,8 @@ def launch(
         if learn_from:
             source = open_storage(from_storage, create=False) if from_storage else there
             earlier = open_study(source, learn_from)
+        if spec.study.name not in {known.study_name for known in there.get_all_studies()}:
+            rehearse(spec, task, places[0].device)
         study = create_study(there, spec, task, earlier)
         for note in study_notes(spec, task):
             typer.echo(f"note: {note}")

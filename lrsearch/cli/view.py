@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lrsearch.errors import StudyError
 from lrsearch.schedules import Schedule, format_value
 from lrsearch.storage import EpochMetrics, masked
 from lrsearch.study import Best, RunningTrial, Status, read_status
@@ -85,13 +86,16 @@ def print_status(status: Status, metric: str) -> None:
 
 
 def print_result(study: Study, url: str) -> None:
-    """Print the best schedule and what to do next."""
+    """Print the best schedule and what to do next.
+
+    Raises:
+        StudyError: if no trial was trained in full.
+    """
     console = Console(highlight=False, soft_wrap=True)
     status = read_status(study)
     best = status.best
     if best is None:
-        console.print("no trial was complete: all were pruned or diverged; lower space.base_lr")
-        return
+        raise StudyError(no_result(status))
     console.print(f"\n[bold]The best schedule[/]: trial {best.trial}, ", end="")
     console.print(f"{study.spec.study.metric} {best.summary}")
     table = Table(show_header=False, box=None, padding=(0, 2))
@@ -108,6 +112,21 @@ def print_result(study: Study, url: str) -> None:
     ):
         console.print(f"  {command}", markup=False)
         console.print(f"      {what}", style="dim", markup=False)
+
+
+def no_result(status: Status) -> str:
+    """Return why a study that has ended has no result, and what helps."""
+    if status.failed and not status.finished:
+        return "every trial failed; `lrsearch status` and the logs say by what: mend that"
+    if status.diverged and status.diverged == status.finished:
+        return (
+            f"all {status.diverged} trials diverged: lower space.base_lr, where `lrsearch find-lr` "
+            "suggests a range; if low rates diverge too, check the loss and the data"
+        )
+    return (
+        f"no trial was trained in full: {status.finished} ended before ({status.diverged} diverged)"
+        ", and the budget is used up; raise it with `lrsearch resume` (--trials, --epochs, --time)"
+    )
 
 
 def progress_line(row: EpochMetrics, epochs: int) -> str:

@@ -13,7 +13,7 @@ from lrsearch.errors import StudyError, TaskError
 from lrsearch.schedules import Schedule
 from lrsearch.storage import EpochMetrics
 from lrsearch.study import Study
-from lrsearch.tasks import Progress, Task
+from lrsearch.tasks import Progress, Task, run_task
 
 
 def options_for(study: Study, schedule: Schedule) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def train(
     Raises:
         TaskError: if the loss is no longer finite.
     """
-    for progress in task.run(schedule, epochs=task.epochs, seed=seed, device=device):
+    for progress in run_task(task, schedule, epochs=task.epochs, seed=seed, device=device):
         step, lr = progress.place(schedule, task, task.epochs)
         if progress.diverged:
             raise TaskError(

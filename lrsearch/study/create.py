@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from lrsearch.errors import SpecError, StudyError, nearest
-from lrsearch.schedules import Schedule, is_degenerate
+from lrsearch.schedules import Schedule, families, is_degenerate
 from lrsearch.storage import (
     Storage,
     StudyRow,
@@ -23,9 +24,10 @@ from lrsearch.storage import (
 from lrsearch.study.earlier import earlier_trials
 from lrsearch.study.open import open_study
 from lrsearch.study.records import Attribute
+from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SPEC, Study
-from lrsearch.tasks import Task, clock_of
+from lrsearch.tasks import Task, check_protocol, clock_of, first_progress
 
 
 def create_study(
@@ -117,13 +119,12 @@ def check_task(spec: StudySpec, task: Task) -> None:
 
     Raises:
         SpecError: naming the value and what would fit.
+        TaskError: if no run could use the task.
     """
+    check_protocol(task, repr(spec.task.run))
     names = getattr(task, "metric_names", None)
-    if names is not None and spec.study.metric not in names:
-        raise SpecError(
-            f"study.metric is {spec.study.metric!r}, which {spec.task.run!r} does not give; "
-            f"{nearest(spec.study.metric, names)}"
-        )
+    if names is not None:
+        _check_metric(spec, names)
     clock = clock_of(task)
     spec.search_space(getattr(task, "base_lr", None)).check_run(clock.length, f"{clock.lr_every}s")
     spec.horizons(task.epochs, task.steps_per_epoch)
@@ -135,9 +136,48 @@ def check_task(spec: StudySpec, task: Task) -> None:
             )
 
 
+def _check_metric(spec: StudySpec, names: Iterable[str]) -> None:
+    if (metric := spec.study.metric) not in names:
+        raise SpecError(
+            f"study.metric is {metric!r}, which {spec.task.run!r} does not give; "
+            f"{nearest(metric, names)}"
+        )
+
+
+def rehearse(spec: StudySpec, task: Task, device: str) -> None:
+    """Train one epoch of a task of one's own at the lowest rate, so that its mistakes show first.
+
+    What is trained by our own loop needs no such proof.
+
+    Raises:
+        SpecError: if the task does not give the study's metric.
+        TaskError: if its epoch fails, breaks the protocol, or is not finite.
+    """
+    from lrsearch.tasks import Supervised
+
+    if isinstance(task, Supervised):
+        return
+    space = spec.search_space(getattr(task, "base_lr", None))
+    lowest = min(space.domain("base_lr").extremes())
+    first = first_progress(
+        task,
+        Schedule(families["constant"](), lowest),
+        epochs=spec.horizons(task.epochs, task.steps_per_epoch)[0],
+        seed=spec.study.seed,
+        device=device,
+        name=repr(spec.task.run),
+    )
+    _check_metric(spec, first.metrics)
+
+
 def study_notes(spec: StudySpec, task: Task) -> list[str]:
     """Return what a study chooses by itself for a task, and why, a sentence each."""
     notes = []
+    metric, direction = spec.study.metric, spec.study.direction
+    if direction != (usual := usual_direction(metric)):
+        notes.append(f"{metric} is {direction}d, as study.direction says; most {usual} it")
+    elif direction == "minimize" and "direction" not in spec.study.model_fields_set:
+        notes.append(f"{metric} is minimized, by its name; if more is better: study.direction")
     clock = clock_of(task)
     horizons = spec.horizons(task.epochs, task.steps_per_epoch)
     if spec.climbs and getattr(spec.pruning, "horizons", None) is None:

@@ -41,12 +41,28 @@ Seconds = Annotated[float, BeforeValidator(read_seconds), Field(gt=0, allow_inf_
 """A time in seconds, which a study file may write with units."""
 
 
+_MINIMIZED = ("loss", "error", "perplexity", "mse", "mae")
+
+
+def usual_direction(metric: str) -> Literal["maximize", "minimize"]:
+    """Return which way is better for a metric, by the end of its name.
+
+    Example:
+        >>> usual_direction("val_loss"), usual_direction("val_rmse"), usual_direction("val_f1")
+        ('minimize', 'minimize', 'maximize')
+    """
+    return "minimize" if metric.lower().endswith(_MINIMIZED) else "maximize"
+
+
 class StudySection(Section):
     """`[study]`: name, budgets, what is compared and which way is better.
 
     The search ends with the first budget that is used up: `trials` that begin, `epochs` of training
     in all (no run begins that does not fit), `time` from the first trial on; or when the best mean
     has not risen by more than seeds explain while `patience` trials began.
+
+    Without a `direction`, a metric whose name ends as a loss or an error does is minimized, any
+    other maximized.
     """
 
     name: str = Field(min_length=1)
@@ -55,7 +71,9 @@ class StudySection(Section):
     time: Seconds | None = None
     patience: int | None = Field(default=None, ge=1)
     metric: str = Field(default="val_accuracy", min_length=1)
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Literal["maximize", "minimize"] = Field(
+        default_factory=lambda data: usual_direction(data.get("metric", ""))
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 

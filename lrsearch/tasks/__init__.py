@@ -4,7 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.tasks.devices import Slot, out_of_memory, prepare_torch, slots
-from lrsearch.tasks.task import Progress, Task, clock_of, load_attribute, load_task
+from lrsearch.tasks.task import (
+    Progress,
+    Task,
+    check_protocol,
+    clock_of,
+    first_progress,
+    load_attribute,
+    load_task,
+    run_task,
+)
 
 if TYPE_CHECKING:
     from lrsearch.tasks.supervised import Supervised, require_supervised

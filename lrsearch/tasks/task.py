@@ -7,13 +7,16 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from lrsearch.errors import TaskError, nearest
+from lrsearch.errors import LrsearchError, TaskError, nearest
 from lrsearch.schedules import Clock, LrEvery, Schedule
 
 
@@ -37,6 +40,9 @@ class Progress:
     Example:
         >>> Progress(1, {"val_loss": 0.7}).diverged, Progress(2, {"val_loss": math.nan}).diverged
         (False, True)
+
+    Raises:
+        TaskError: if the epoch or a metric breaks its rule.
     """
 
     epoch: int
@@ -45,6 +51,24 @@ class Progress:
     lr: float | None = None
     capture: Callable[[], dict[str, Any]] | None = None
     test: Callable[[], Mapping[str, float]] | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.epoch) is not int or self.epoch < 1:
+            raise TaskError(
+                f"Progress.epoch counts the epochs trained so far, from 1, but got {self.epoch!r}; "
+                "after the first epoch it is 1"
+            )
+        if not isinstance(self.metrics, Mapping):
+            raise TaskError(
+                f'Progress.metrics must be a dict such as {{"val_loss": 0.7}}, but got a '
+                f"{type(self.metrics).__name__}"
+            )
+        for name, value in self.metrics.items():
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise TaskError(
+                    f"the metric {name!r} of epoch {self.epoch} must be a number, but is a "
+                    f"{type(value).__name__}; convert it with float(…)"
+                )
 
     @property
     def diverged(self) -> bool:
@@ -105,6 +129,100 @@ def clock_of(task: Task, epochs: int | None = None) -> Clock:
     """Return the clock of a task's run of so many epochs; of its full run if left out."""
     every: LrEvery = getattr(task, "lr_every", "update")
     return Clock((epochs or task.epochs) * task.steps_per_epoch, task.epochs, every)
+
+
+def run_task(
+    task: Task,
+    schedule: Schedule,
+    *,
+    epochs: int,
+    seed: int,
+    device: str,
+    state: dict[str, Any] | None = None,
+) -> Generator[Progress]:
+    """Run a task, yield what it yields, and close it at the end.
+
+    Raises:
+        TaskError: if it yields no `Progress` after each epoch, in order.
+    """
+    name = f"{type(task).__name__}.run"
+    run = task.run(schedule, epochs=epochs, seed=seed, device=device, state=state)
+    if not isinstance(run, Iterable):
+        raise TaskError(
+            f"{name} must yield a Progress after each epoch, but returned a "
+            f"{type(run).__name__}; write `yield Progress(epoch, metrics)` in its loop"
+        )
+    last = 0
+    try:
+        for progress in run:
+            if not isinstance(progress, Progress):
+                raise TaskError(
+                    f"{name} must yield a Progress after each epoch, but yielded a "
+                    f"{type(progress).__name__}; wrap it: Progress(epoch, metrics)"
+                )
+            if not last < progress.epoch <= epochs:
+                raise TaskError(
+                    f"{name} yielded epoch {progress.epoch} after epoch {last} of a run of "
+                    f"{epochs}; count the epochs of the run from 1"
+                )
+            last = progress.epoch
+            yield progress
+    finally:
+        if close := getattr(run, "close", None):
+            close()
+
+
+def check_protocol(task: Task, name: str) -> None:
+    """Refuse a task whose attributes or signature no run could use; nothing is trained.
+
+    Args:
+        task: what is checked.
+        name: what it is called in the message.
+
+    Raises:
+        TaskError: naming what is wrong.
+    """
+    for key in ("epochs", "steps_per_epoch"):
+        value = getattr(task, key)
+        if type(value) is not int or value < 1:
+            raise TaskError(f"{name}: {key} must be a whole number from 1, but is {value!r}")
+    try:
+        inspect.signature(task.run).bind(None, epochs=1, seed=0, device="cpu", state=None)
+    except TypeError as error:
+        raise TaskError(
+            f"{name}: run cannot be called ({error}); define it as "
+            "run(self, schedule, *, epochs, seed, device, state=None)"
+        ) from None
+
+
+def first_progress(
+    task: Task, schedule: Schedule, *, epochs: int, seed: int, device: str, name: str
+) -> Progress:
+    """Train the first epoch of a run, to see that the task works; return what it shows.
+
+    Raises:
+        TaskError: if it fails, ends at once, breaks the protocol, or is not finite.
+    """
+    with closing(run_task(task, schedule, epochs=epochs, seed=seed, device=device)) as run:
+        try:
+            progress = next(run, None)
+        except LrsearchError:
+            raise
+        except Exception as error:
+            *_, last = traceback.extract_tb(error.__traceback__)
+            raise TaskError(
+                f"the first epoch of {name} failed: {type(error).__name__}: {error} "
+                f"({Path(last.filename).name}, line {last.lineno})"
+            ) from error
+    if progress is None:
+        raise TaskError(f"{name}: run ended without an epoch; yield a Progress after each")
+    if progress.diverged:
+        bad = {key: value for key, value in progress.metrics.items() if not math.isfinite(value)}
+        raise TaskError(
+            f"{name} diverges in its first epoch at the lowest rate of the space, "
+            f"{schedule.base_lr:g}: {bad}; check the loss and the data, or lower space.base_lr"
+        )
+    return progress
 
 
 def load_attribute(path: str) -> Any:

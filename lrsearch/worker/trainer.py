@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from lrsearch.errors import LrsearchError, StorageError, TaskError
 from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, read_metrics
 from lrsearch.study import Attribute, Study
-from lrsearch.tasks import Progress, out_of_memory
+from lrsearch.tasks import Progress, out_of_memory, run_task
 from lrsearch.worker.checkpoints import Checkpoints
 from lrsearch.worker.grouping import Grouping
 from lrsearch.worker.recorder import TrialRecorder
@@ -65,17 +65,19 @@ class SingleRun:
     def run(self) -> Rounds:
         """Train, and yield after every epoch, until it is not kept."""
         run = self._run
-        epochs = run.task.run(
-            run.schedule, epochs=run.epochs, seed=run.seed, device=self._device, state=run.state
+        epochs = run_task(
+            run.task,
+            run.schedule,
+            epochs=run.epochs,
+            seed=run.seed,
+            device=self._device,
+            state=run.state,
         )
-        try:
+        with closing(epochs):
             for progress in epochs:
                 yield {0: progress}
                 if not self._kept:
                     return
-        finally:
-            if close := getattr(epochs, "close", None):
-                close()
 
     def keep(self, numbers: Collection[int]) -> None:
         """Let it train on, or not."""
