@@ -38,6 +38,6 @@ def lost(best: Exported, total_steps: int) -> list[str]:
             "patience and cooldown count evaluations, so their share of the run changes unless "
             "there are as many evaluations as before"
         )
-    if schedule.warmup and schedule.warmup.fraction * best.clock.scaled(total_steps).length < 1:
+    if schedule.warmup and schedule.warmup.length(best.clock.scaled(total_steps).length) < 1:
         notes.append(f"the warmup is shorter than one of {total_steps} updates, so there is none")
     return notes

@@ -56,7 +56,7 @@ class WarmupCallback(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         step = int(self.model.optimizer.iterations)
-        if step < Warmup.fraction * TOTAL_STEPS:
+        if step < Warmup().length(TOTAL_STEPS):
             self.model.optimizer.learning_rate = Schedule().lr(step, TOTAL_STEPS)
 '''
 _PLATEAU = """

@@ -93,7 +93,7 @@ def formula(schedule: Schedule, clock: Clock) -> str:
         parts += [
             inspect.getsource(SHAPES[warmup.shape]),
             f"SHAPES = {{{warmup.shape!r}: {SHAPES[warmup.shape].__name__}}}\n",
-            _class(Warmup, vars(warmup), [Warmup.__call__]),
+            _class(Warmup, vars(warmup), [Warmup.length, Warmup.at, Warmup.__call__]),
         ]
     constants = {
         "family": _Code(f"{family.__name__}()"),
@@ -103,7 +103,7 @@ def formula(schedule: Schedule, clock: Clock) -> str:
     source = _class(Schedule, constants, [Schedule.lr, Schedule.momentum])
     if clock.lr_every == "epoch":
         parts.append(source.replace("class Schedule:", "class Curve:"))
-        source = _PER_EPOCH.format(parts=clock.parts)
+        source = _PER_EPOCH.format(parts=clock.length)
     return joined(*parts, source)
 
 

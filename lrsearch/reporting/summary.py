@@ -82,7 +82,8 @@ def _warmup(warmup: Warmup | None) -> str:
     if warmup is None:
         return "none"
     start = f" from {warmup.start:.4g}" if warmup.start else ""
-    return f"{warmup.shape}{start} over {warmup.fraction:.1%}"
+    before = ", laid before" if warmup.prepend else ""
+    return f"{warmup.shape}{start} over {warmup.fraction:.1%}{before}"
 
 
 def _without_nothing(value: Any) -> Any:

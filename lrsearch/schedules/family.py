@@ -61,6 +61,8 @@ class Parameter:
         """
         if isinstance(self.domain, Choice):
             return f"one of {self.domain}"
+        if isinstance(self.default, bool):
+            return "true or false"
         low = f"{self.above:g} < " if self.above > self.at_least else f"{self.at_least:g} ≤ "
         high = f" < {self.below:g}" if self.below < self.at_most else f" ≤ {self.at_most:g}"
         kind = {int: "a whole number", tuple: "each value"}.get(type(self.default), "value")
@@ -71,13 +73,17 @@ class Parameter:
         return self.only_if is None or values[self.only_if[0]] == self.only_if[1]
 
     def read(self, value: Any) -> Any:
-        """Return `value` as this parameter's type (tuples of floats, floats, ints, strings).
+        """Return `value` as this parameter's type (tuples of floats, floats, ints, strings, bools).
 
         Raises:
             ValueError: if it has another type or breaks the rule.
         """
         if isinstance(self.domain, Choice):
             if value not in self.domain.choices:
+                raise ValueError
+            return value
+        if isinstance(self.default, bool):
+            if not isinstance(value, bool):
                 raise ValueError
             return value
         if isinstance(self.default, tuple):

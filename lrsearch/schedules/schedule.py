@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +28,13 @@ class Schedule:
     Updates are t = 0 … T − 1 of T. During a warmup of W = fraction · T updates, update t has the
     warmup's multiple at (t + 1) / W, so that no update is wasted at a rate of zero; after it the
     family sees x = (t − W) / (T − W). Past the end the last value holds. All durations are
-    fractions of the run, so a schedule fits any T.
+    fractions of the run, so a schedule fits any T. T counts every update, those of a prepended
+    warmup as well: `run_length` says how long a run with it is.
 
     Args:
         family: the family with its parameters.
         base_lr: the upper bound of the learning rate, positive.
-        warmup: laid before the family; not for families that bring their own rise.
+        warmup: before the family; not for families that bring their own rise.
 
     Raises:
         ScheduleError: if a value breaks its rule.
@@ -80,9 +82,9 @@ class Schedule:
             0.2
         """
         step = in_run(step, total_steps)
-        rise = self.warmup.fraction * total_steps if self.warmup else 0.0
+        rise = self.warmup.length(total_steps) if self.warmup else 0.0
         if self.warmup and step < rise - 1e-9:
-            return self.base_lr * self.warmup((step + 1) / rise)
+            return self.base_lr * self.warmup.at(step, rise)
         x = max(0.0, (step - rise) / (total_steps - rise))
         return self.base_lr * self.family(Position(x, step, total_steps, losses))
 
@@ -97,13 +99,30 @@ class Schedule:
         step = in_run(step, total_steps)
         return self.family.momentum(Position(step / total_steps, step, total_steps, ()))
 
+    def run_length(self, total_steps: int) -> int:
+        """Return how many updates a run of `total_steps` has with what is prepended to it.
+
+        Example:
+            >>> from lrsearch.schedules import Linear, Schedule, Warmup
+            >>> warmup = Warmup("linear", fraction=0.1, prepend=True)
+            >>> Schedule(Linear(), base_lr=0.1, warmup=warmup).run_length(10_000)
+            11000
+        """
+        if self.warmup is None or not self.warmup.prepend:
+            return total_steps
+        return total_steps + math.ceil(self.warmup.fraction * total_steps - 1e-9)
+
     def curve(self, total_steps: int, losses: Sequence[float] = ()) -> NDArray[np.float64]:
         """Return the learning rate of every update, float64[total_steps].
 
-        `losses` are those of evaluations spread evenly over the run (`plateau` alone reads them).
+        `losses` are those of evaluations spread evenly over the run, after a prepended warmup
+        (`plateau` alone reads them).
         """
         in_run(0, total_steps)
-        seen = [step * len(losses) // total_steps for step in range(total_steps)]
+        prepended = self.warmup.length(total_steps) if self.warmup and self.warmup.prepend else 0
+        lead = math.ceil(prepended - 1e-9)
+        main = max(1, total_steps - lead)
+        seen = [max(0, t - lead) * len(losses) // main for t in range(total_steps)]
         return np.array(
             [self.lr(step, total_steps, losses[: seen[step]]) for step in range(total_steps)],
             dtype=np.float64,
@@ -125,7 +144,7 @@ class Schedule:
         return {
             "schedule": self.family.name,
             "base_lr": self.base_lr,
-            "warmup": asdict(self.warmup) if self.warmup else None,
+            "warmup": self.warmup.to_dict() if self.warmup else None,
             "params": params,
         }
 
@@ -153,7 +172,7 @@ class Schedule:
         _check_keys(f"{family.name}.params", params, set(family.parameters()))
         warmup = data.get("warmup")
         if warmup is not None:
-            _check_keys("a warmup", warmup, {"shape", "fraction", "start"})
+            _check_keys("a warmup", warmup, {field.name for field in fields(Warmup)})
             if missing := {"shape", "fraction"} - set(warmup):
                 raise ScheduleError(f"a warmup needs {sorted(missing)}, but has {sorted(warmup)}")
             warmup = Warmup(**warmup)

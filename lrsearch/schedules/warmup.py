@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lrsearch.errors import ScheduleError, nearest
@@ -42,8 +42,13 @@ class Warmup:
 
     Args:
         shape: "linear", "exponential" or "cosine".
-        fraction: in (0, 1), of the whole run.
+        fraction: in (0, 1), of the whole run; of the run that it is laid before, if prepended.
         start: in [0, 1], the multiple that the rise starts from.
+        prepend: laid before the run, which gets longer by it, as the tuning playbook has it: with
+            a fraction of 0.1, a run of 10,000 updates becomes one of 11,000, and the family has its
+            10,000. Without it the family has what is left.
+        from_zero: u = t / W, as in transformers and torch's `LinearLR`: the first update has the
+            multiple `start`, and the peak comes with the first update after the warmup.
 
     Raises:
         ScheduleError: if a value breaks its rule.
@@ -54,11 +59,16 @@ class Warmup:
         [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
         >>> Warmup("cosine", fraction=0.1, start=0.2)(0.5)
         0.6
+        >>> longer = Schedule(Constant(), base_lr=1.0, warmup=Warmup("linear", 0.5, prepend=True))
+        >>> longer.run_length(4), longer.curve(6).tolist()
+        (6, [0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
     """
 
     shape: str
     fraction: float
     start: float = 0.0
+    prepend: bool = False
+    from_zero: bool = False
 
     def __post_init__(self) -> None:
         if self.shape not in list(SHAPES):  # a list: what stands in a file need not be hashable
@@ -74,9 +84,28 @@ class Warmup:
         _check_number("warmup.start", self.start, "0 ≤ start ≤ 1")
         if not 0 <= self.start <= 1:
             raise ScheduleError(f"warmup.start must be 0 ≤ start ≤ 1, but got {self.start}")
+        for name in ("prepend", "from_zero"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ScheduleError(f"warmup.{name} must be true or false, but got {value!r}")
+
+    def length(self, total_steps: int) -> float:
+        """Return W, the updates of the warmup in a run of `total_steps`, itself among them."""
+        return total_steps * self.fraction / (1 + self.fraction if self.prepend else 1)
+
+    def at(self, step: int, length: float) -> float:
+        """Return the multiple of the peak at an update of a warmup of `length` updates."""
+        return self((step if self.from_zero else step + 1) / length)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; of what is seldom set only what is."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if not isinstance(field.default, bool) or getattr(self, field.name)
+        }
 
     def __call__(self, u: float) -> float:
-        """Return the multiple of the peak at u in (0, 1]."""
+        """Return the multiple of the peak at u in [0, 1]."""
         return self.start + (1 - self.start) * SHAPES[self.shape](min(1.0, u))
 
 

@@ -33,6 +33,8 @@ _SHARED = {
     "warmup": Parameter("none", Choice(("none", *SHAPES))),
     "warmup_steps": Parameter(10, Int(10, 100, log=True), at_least=1),
     "warmup_start": Parameter(0.0, Fixed(0.0), at_least=0, at_most=1),
+    "warmup_prepend": Parameter(False, Fixed(False)),
+    "warmup_from_zero": Parameter(False, Fixed(False)),
 }
 
 
@@ -192,7 +194,8 @@ class SearchSpace:
         if shape == "none":
             return None
         fraction = steps.suggest(trial, "warmup_steps") / total_steps
-        return Warmup(shape, fraction, self.domain("warmup_start").suggest(trial, "warmup_start"))
+        others = ("warmup_start", "warmup_prepend", "warmup_from_zero")
+        return Warmup(shape, fraction, *(self.domain(name).suggest(trial, name) for name in others))
 
     def _domain_in(self, name: str, total_steps: int) -> Domain:
         steps = self.warmup_steps(total_steps) if name == "warmup_steps" else None
@@ -204,7 +207,13 @@ def _warmup_values(warmup: Warmup | None, total_steps: int) -> dict[str, Any]:
         return {"warmup": "none"}
     count = warmup.fraction * total_steps
     whole = round(count) if abs(count - round(count)) < 1e-9 else count
-    return {"warmup": warmup.shape, "warmup_steps": whole, "warmup_start": warmup.start}
+    return {
+        "warmup": warmup.shape,
+        "warmup_steps": whole,
+        "warmup_start": warmup.start,
+        "warmup_prepend": warmup.prepend,
+        "warmup_from_zero": warmup.from_zero,
+    }
 
 
 def _merged(parts: Iterable[Mapping[str, Scalar] | None]) -> dict[str, Scalar] | None:

@@ -27,7 +27,7 @@ from lrsearch.study.records import Attribute
 from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SPEC, Study
-from lrsearch.tasks import Task, check_protocol, clock_of, first_progress
+from lrsearch.tasks import Task, can_prepend, check_protocol, clock_of, first_progress
 
 
 def create_study(
@@ -126,10 +126,16 @@ def check_task(spec: StudySpec, task: Task) -> None:
     if names is not None:
         _check_metric(spec, names)
     clock = clock_of(task)
-    spec.search_space(getattr(task, "base_lr", None)).check_run(clock.length, f"{clock.lr_every}s")
+    space = spec.search_space(getattr(task, "base_lr", None))
+    space.check_run(clock.length, f"{clock.lr_every}s")
+    if True in space.domain("warmup_prepend").extremes() and not can_prepend(task):
+        raise SpecError(
+            f"space.warmup_prepend makes runs longer, and {spec.task.run!r} does not say that it "
+            "trains those (prepends_warmup = True); leave it out"
+        )
     spec.horizons(task.epochs, task.steps_per_epoch)
     for index, schedule in enumerate(spec.given_schedules(), 1):
-        if is_degenerate(schedule, clock):
+        if is_degenerate(schedule, clock_of(task, schedule=schedule)):
             raise SpecError(
                 f"[[schedules]] number {index} is all but zero over a run of {clock.total_steps} "
                 "updates; change its parameters"

@@ -83,7 +83,7 @@ class TrialRecord:
         params: the parameters that were suggested, by name.
         distributions: what they were suggested from, by name.
         schedule: what it trains; `None` until that is known.
-        total_steps: updates of its full run; 0 until that is known.
+        total_steps: updates of its full run, without a prepended warmup; 0 until that is known.
         lr_every: how often its rate changes.
         rungs: its runs: horizons, then the full run on seeds.
         seed: of its first runs; each rung says what is added.
@@ -211,7 +211,7 @@ class TrialRecord:
     @property
     def clock(self) -> Clock:
         """The clock of its full run."""
-        return Clock(self.total_steps, self.rungs[-1].epochs, self.lr_every)
+        return self._clock(self.rungs[-1].epochs)
 
     @property
     def last_run(self) -> list[EpochMetrics]:
@@ -226,7 +226,12 @@ class TrialRecord:
     @cached_property
     def run_clock(self) -> Clock:
         """The clock of its last run."""
-        return self.clock.scaled(self.total_steps * self.horizon // self.rungs[-1].epochs)
+        return self._clock(self.horizon)
+
+    def _clock(self, epochs: int) -> Clock:
+        full = self.rungs[-1].epochs
+        clock = Clock(self.total_steps * epochs // full, full, self.lr_every)
+        return clock.prepended(self.schedule) if self.schedule else clock
 
     @property
     def losses(self) -> list[float]:

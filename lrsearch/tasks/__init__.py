@@ -7,6 +7,7 @@ from lrsearch.tasks.devices import Slot, out_of_memory, prepare_torch, slots
 from lrsearch.tasks.task import (
     Progress,
     Task,
+    can_prepend,
     check_protocol,
     clock_of,
     first_progress,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -31,7 +31,8 @@ class Supervised:
     each metric, and `test_…` alike where a schedule is confirmed; `grad_norm`, `loss_jump` and
     `loss_jump_step` tell of instability (`History`).
     Every epoch trains the full batches of a fresh order of the data. All randomness derives from
-    the seed and the epoch, so a run goes on exactly from any epoch.
+    the seed and the epoch, so a run goes on exactly from any epoch. The updates of a prepended
+    warmup come before those of the first epoch, on orders of their own, and count as its.
 
     Args:
         model: makes the network.
@@ -62,6 +63,7 @@ class Supervised:
     lr_every: LrEvery = "update"
     clip_norm: float | None = None
     precision: Precision = "fp32"
+    prepends_warmup: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs"):
@@ -113,7 +115,7 @@ class Supervised:
     ) -> Iterator[Progress]:
         """Train the whole schedule in `epochs` epochs; see `lrsearch.tasks.Task.run`."""
         training = self.start(seed=seed, device=device, lr=schedule.base_lr)
-        clock = clock_of(self, epochs)
+        clock = clock_of(self, epochs, schedule)
         scheduler = schedule.torch(training.optimizer, clock.length)
         history = History()
         first = 0
@@ -124,10 +126,12 @@ class Supervised:
             history = History(state["first_loss"], state["last_loss"])
 
         for epoch in range(first, epochs):
-            start = epoch * self.steps_per_epoch
+            lead = clock.lead_steps
+            start = lead + epoch * self.steps_per_epoch if epoch else 0
+            updates = training.epoch(epoch) if epoch else training.first_epoch(lead, epochs)
             seen: list[Update] = []
             validation: dict[str, float] = {}
-            for step, update in enumerate(training.epoch(epoch), start + 1):
+            for step, update in enumerate(updates, start + 1):
                 seen.append(update)
                 validation = {}
                 if clock.ends_part(step) and schedule.family.reads_losses:

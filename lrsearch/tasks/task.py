@@ -77,9 +77,11 @@ class Progress:
 
     def place(self, schedule: Schedule, task: Task, epochs: int) -> tuple[int, float]:
         """Return `step` and `lr` in a run of `epochs`; where they were left out, what they mean."""
-        step = self.epoch * task.steps_per_epoch if self.step is None else self.step
+        clock = clock_of(task, epochs, schedule)
+        trained = clock.lead_steps + self.epoch * task.steps_per_epoch
+        step = trained if self.step is None else self.step
         last = step if self.diverged else max(0, step - 1)
-        lr = clock_of(task, epochs).lr(schedule, last) if self.lr is None else self.lr
+        lr = clock.lr(schedule, last) if self.lr is None else self.lr
         return step, lr
 
 
@@ -89,7 +91,9 @@ class Task(Protocol):
 
     A task may also have `metric_names` (then a study's metric is checked before any training),
     `base_lr`, the domain that is searched where a study names none, `lr_every` ("epoch" if the rate
-    changes only once an epoch), and `data_checksum`, a text that is kept with the study.
+    changes only once an epoch), `data_checksum`, a text that is kept with the study, and
+    `prepends_warmup`: true if it trains the updates of a prepended warmup before its first epoch,
+    so that the run has `clock_of(task, epochs, schedule).total_steps` updates.
     """
 
     @property
@@ -125,10 +129,29 @@ class Task(Protocol):
         ...
 
 
-def clock_of(task: Task, epochs: int | None = None) -> Clock:
-    """Return the clock of a task's run of so many epochs; of its full run if left out."""
+def clock_of(task: Task, epochs: int | None = None, schedule: Schedule | None = None) -> Clock:
+    """Return the clock of a task's run of so many epochs; of its full run if left out.
+
+    With a schedule it is that of the run with what the schedule prepends to it.
+
+    Raises:
+        TaskError: if the schedule prepends a warmup, and the task trains no run that is longer.
+    """
     every: LrEvery = getattr(task, "lr_every", "update")
-    return Clock((epochs or task.epochs) * task.steps_per_epoch, task.epochs, every)
+    clock = Clock((epochs or task.epochs) * task.steps_per_epoch, task.epochs, every)
+    if schedule is None or schedule.warmup is None or not schedule.warmup.prepend:
+        return clock
+    if not can_prepend(task):
+        raise TaskError(
+            f"a {type(task).__name__} does not say that it trains a prepended warmup, which makes "
+            "the run longer (prepends_warmup = True); leave prepend out of the warmup"
+        )
+    return clock.prepended(schedule)
+
+
+def can_prepend(task: Task) -> bool:
+    """Return whether a task trains runs that a prepended warmup makes longer."""
+    return bool(getattr(task, "prepends_warmup", False))
 
 
 def run_task(

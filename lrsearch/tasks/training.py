@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,13 @@ class Training:
             batch_size=self.batch_size, clip_norm=self.clip_norm, precision=self.precision,
         )  # fmt: skip
 
-    def updates(self) -> Iterator[Update]:
-        """Train epoch after epoch, without end."""
-        number = 0
+    def first_epoch(self, lead: int, epochs: int) -> Iterator[Update]:
+        """Train `lead` updates on orders that none of the run's `epochs` has, then epoch 0."""
+        yield from islice(self.updates(epochs), lead)
+        yield from self.epoch(0)
+
+    def updates(self, number: int = 0) -> Iterator[Update]:
+        """Train epoch after epoch from this number on, without end."""
         while True:
             yield from self.epoch(number)
             number += 1

@@ -86,7 +86,7 @@ class SingleRun:
 
 @dataclass
 class Member:
-    """A leased trial; `packable` until it has failed in a pack."""
+    """A leased trial; `packable` unless its run is longer than others', or it failed in a pack."""
 
     lease: Lease
     trial: TrialInTraining
@@ -179,7 +179,8 @@ class Trainer:
         except Exception as error:
             self._fail(lease, error)
             return None
-        member = Member(lease, trial)
+        warmup = trial.schedule.warmup
+        member = Member(lease, trial, packable=not (warmup and warmup.prepend))
         self._step(member, lambda: None)  # one that is a duplicate is over
         return member
 

@@ -228,11 +228,11 @@ class TrialInTraining:
 
     def _describe(self) -> None:
         """Store what is trained, and whether that is nothing new, or nothing at all."""
-        clock = clock_of(self.task)
+        clock = clock_of(self.task)  # without what is prepended, which the schedule says
         self.trial.set_user_attr(Attribute.TOTAL_STEPS, clock.total_steps)
         self.trial.set_user_attr(Attribute.LR_EVERY, clock.lr_every)
         self.trial.set_user_attr(Attribute.SCHEDULE, self.schedule.to_dict())
-        if is_degenerate(self.schedule, clock):
+        if is_degenerate(self.schedule, clock_of(self.task, schedule=self.schedule)):
             self.trial.set_user_attr(Attribute.DEGENERATE, True)
         elif duplicate := find_duplicate(self.trial, self.spec, self.rungs):
             self._take_result(duplicate)

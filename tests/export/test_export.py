@@ -141,6 +141,46 @@ def test_exported_takes_the_best_or_the_trial_asked_for(finished_study):
         read_answer(study, 99)
 
 
+@pytest.mark.parametrize("lr_every", ["update", "epoch"])
+def test_a_run_that_a_prepended_warmup_makes_longer_is_exported_as_trained(
+    lr_every, small_data, tmp_path
+):
+    from lrsearch import StudySpec, create_study
+    from lrsearch.tasks import load_task
+    from lrsearch.worker import work
+
+    task = {
+        "run": "lrsearch.tasks.fashion_mnist:task", "epochs": 2, "batch_size": 50,
+        "data_dir": str(small_data), "lr_every": lr_every,
+    }  # fmt: skip
+    warmup = {"shape": "linear", "fraction": 0.5, "prepend": True}
+    spec = StudySpec.from_dict(
+        {
+            "study": {"name": "longer", "trials": 2},
+            "task": task,
+            "pruning": {"kind": "none"},
+            "schedules": [
+                {"schedule": "linear", "base_lr": 0.05, "warmup": warmup},
+                {"schedule": "linear", "base_lr": 0.05, "warmup": warmup | {"prepend": False}},
+            ],
+        }
+    )
+    url = f"sqlite:///{tmp_path}/study.db"
+    create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
+    work(url, None, "cpu")
+    longer, inside = open_study(open_storage(url)).records(epochs=True)
+    assert inside.duplicate_of is None
+    assert [[row.step for row in each.epochs] for each in (longer, inside)] == [[40, 60], [20, 40]]
+    best = Exported.of("longer", longer)
+    assert json.loads(FORMATS["json"](best))["total_steps"] == 60
+    rates = [float(row["lr"]) for row in csv.DictReader(io.StringIO(FORMATS["csv"](best)))]
+    assert [rates[row.step - 1] for row in longer.epochs] == [row.lr for row in longer.epochs]
+    assert len(set(rates[:20])) == (20 if lr_every == "update" else 1)
+    module: dict = {"__name__": "exported"}
+    exec(compile(FORMATS["python"](best), "exported.py", "exec"), module)
+    assert [module["Schedule"]().lr(step, 60) for step in range(60)] == rates
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -26,6 +26,9 @@ def cases(name, total_steps):
     for schedule, warmup in zip(drawn, warmups, strict=True):
         laid = None if schedule.family.has_own_warmup else warmup
         schedules.append(Schedule(schedule.family, schedule.base_lr, laid))
+    if not families[name].has_own_warmup and name != "plateau":
+        schedules.append(Schedule(families[name](), 0.3, Warmup("linear", 1 / 9, prepend=True)))
+        schedules.append(Schedule(families[name](), 0.3, Warmup("linear", 0.1, from_zero=True)))
     every = [Exported(s, "s", 0, 0.5, Clock(total_steps, 10), running.LOSSES) for s in schedules]
     epochs = Clock(total_steps, 10, lr_every="epoch")
     return [*every, *(replace(best, clock=epochs) for best in every)]

@@ -62,7 +62,9 @@ warmups = st.builds(
     Warmup,
     st.sampled_from(["linear", "cosine", "exponential"]),
     st.floats(0, 1, exclude_min=True, exclude_max=True),
-    st.floats(0, 1),
+    st.just(0.0) | st.floats(1e-9, 1),
+    prepend=st.booleans(),
+    from_zero=st.booleans(),
 )
 
 
@@ -113,6 +115,8 @@ def test_the_json_form():
     schedule = Schedule(MultiStep(0.1, (0.5, 0.75)), 0.1, Warmup("linear", 0.05))
     assert schedule.to_dict() == written
     assert Schedule.from_dict(written) == schedule
+    longer = Warmup("linear", 0.05, prepend=True)
+    assert Schedule(Constant(), 1, longer).to_dict()["warmup"]["prepend"] is True
     assert Schedule(Constant(), 1).to_dict()["warmup"] is None
     assert Schedule.from_dict({"schedule": "cosine", "base_lr": 1}) == Schedule(Cosine(), 1)
 
@@ -136,10 +140,12 @@ def test_values_are_frozen(family):
 @few
 def test_a_curve_is_its_rates_with_the_losses_spread_evenly(family, data, losses, between):
     schedule = data.draw(schedules(family))
-    total_steps = between * len(losses)
+    main_steps = between * len(losses)
+    total_steps = schedule.run_length(main_steps)
     curve = schedule.curve(total_steps, losses)
     for step, lr in enumerate(curve):
-        assert lr == schedule.lr(step, total_steps, losses[: step // between])
+        heard = max(0, step - (total_steps - main_steps)) // between
+        assert lr == schedule.lr(step, total_steps, losses[:heard])
 
 
 @every_family
@@ -225,6 +231,8 @@ BROKEN = [
     (lambda: Warmup("linear", 0.1, start=-0.5), "-0.5"),
     (lambda: Warmup("linear", 0.1, start=1.5), "1.5"),
     (lambda: Warmup("linear", 0.1, start="0"), "'0'"),
+    (lambda: Warmup("linear", 0.1, prepend=1), "got 1"),
+    (lambda: Warmup("linear", 0.1, from_zero="no"), "'no'"),
     (lambda: Warmup("linaer", 0.1), "'linaer'; did you mean 'linear'?"),
     (lambda: Warmup(["linear"], 0.1), "['linear']"),
     *(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lrsearch.schedules import (
+    Clock,
     Constant,
     CosineRestarts,
     Cyclic,
@@ -156,6 +157,50 @@ def test_warmup_wastes_no_update_and_ends_at_the_peak(shape, start):
     assert curve[0] > 0.1 * start
     assert (np.diff(curve[:10]) > 0).all()
     assert curve[9:] == pytest.approx(0.1, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(each, id=each.name) for each in families.values() if not each.has_own_warmup],
+)
+@pytest.mark.parametrize(("fraction", "total_steps"), [(0.1, 10_000), (0.25, 60), (0.33, 7)])
+def test_a_prepended_warmup_makes_the_run_longer_and_leaves_the_family_its_own(
+    family, fraction, total_steps
+):
+    lead = int(np.ceil(fraction * total_steps - 1e-9))  # 10,000 updates become 11,000
+    for shape in corner_shapes(family):
+        schedule = Schedule(shape, 0.1, Warmup("cosine", fraction, 0.2, prepend=True))
+        assert schedule.run_length(total_steps) == total_steps + lead
+        curve = schedule.curve(total_steps + lead)
+        rise = (total_steps + lead) * fraction / (1 + fraction)
+        u = np.minimum(1, np.arange(1, lead + 1) / rise)
+        risen = 0.1 * (0.2 + 0.8 * WARMUPS["cosine"](u))
+        np.testing.assert_allclose(curve[:lead], risen, rtol=1e-9)
+        if abs(fraction * total_steps - lead) < 1e-9:  # whole updates: the very same curve
+            after = Schedule(shape, 0.1).curve(total_steps)
+            np.testing.assert_allclose(curve[lead:], after, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("lr_every", ["update", "epoch"])
+@pytest.mark.parametrize("total_steps", [60, 61, 120])
+def test_a_clock_lays_the_warmup_before_the_run_and_counts_no_part_in_it(lr_every, total_steps):
+    schedule = Schedule(families["linear"](), 1.0, Warmup("linear", 0.2, prepend=True))
+    plain = Clock(total_steps, 10, lr_every)
+    clock = plain.prepended(schedule)
+    lead = clock.lead_steps
+    assert (clock.main_steps, lead) == (
+        total_steps,
+        -(-total_steps // 5) if lr_every == "update" else total_steps // 5,
+    )
+    assert [clock.parts_before(step) for step in range(lead + 1)] == [0] * (lead + 1)
+    ends = [step for step in range(1, clock.total_steps + 1) if clock.ends_part(step)]
+    assert (len(ends), ends[-1]) == (10, clock.total_steps)
+    if total_steps % 10 == 0:
+        after = plain.curve(Schedule(schedule.family, 1.0))
+        np.testing.assert_allclose(clock.curve(schedule)[lead:], after, rtol=1e-9)
+        rates = len(set(clock.curve(schedule)[:lead].tolist()))
+        assert rates == (2 if lr_every == "epoch" else lead)
+    assert clock.scaled(2 * clock.total_steps).main_steps == 2 * total_steps
 
 
 def test_one_cycle_momentum_mirrors_the_rate():

@@ -127,6 +127,22 @@ def test_equals_torchs_scheduler(shape, oracle, tolerance, total_steps):
     assert followed == schedule.curve(total_steps).tolist()
 
 
+@pytest.mark.parametrize(("start", "total_steps"), [(0.1, 100), (1e-3, 640)])
+def test_a_warmup_from_zero_equals_torchs_linear_one_before_another(start, total_steps):
+    rise = total_steps // 5
+    shape = Warmup("linear", 0.2, start, from_zero=True)
+    for family, after in (
+        (Cosine(0.1), lambda opt: torchs.CosineAnnealingLR(opt, total_steps - rise, 0.1 * BASE_LR)),
+        (Step(0.5, 0.25), lambda opt: torchs.StepLR(opt, (total_steps - rise) // 4, 0.5)),
+    ):
+        optimizer = sgd()
+        before = torchs.LinearLR(optimizer, start, total_iters=rise)
+        theirs = torchs.SequentialLR(optimizer, [before, after(optimizer)], [rise])
+        expected = rates(optimizer, theirs, total_steps)
+        curve = Schedule(family, BASE_LR, shape).curve(total_steps)
+        np.testing.assert_allclose(curve, expected, rtol=0, atol=RECURSIVE)
+
+
 @pytest.mark.parametrize("optimizer_class", [SGD, Adam])
 @pytest.mark.parametrize("anneal", ["cos", "linear"])
 @pytest.mark.parametrize(("total_steps", "pct_start"), [(10, 0.1), (120, 0.25), (100, 0.237)])

@@ -80,6 +80,8 @@ def test_fixed_and_narrowed_parameters():
             "warmup": "linear",
             "warmup_steps": 50,
             "warmup_start": {"low": 0.0, "high": 0.5},
+            "warmup_prepend": {"choices": [True, False]},
+            "warmup_from_zero": True,
         },
     )
     for seed in range(30):
@@ -88,7 +90,9 @@ def test_fixed_and_narrowed_parameters():
         if schedule.family.name == "step":
             assert schedule.family.drop_factor == 0.5
             assert "step.drop_factor" not in params
-            assert schedule.warmup == Warmup("linear", 0.05, params["warmup_start"])
+            start, prepend = params["warmup_start"], params["warmup_prepend"]
+            assert schedule.warmup == Warmup("linear", 0.05, start, prepend, from_zero=True)
+            assert space.params(schedule, 1000) == params
         else:
             assert 0.2 <= schedule.family.pct_start <= 0.25
             assert schedule.family.anneal == "linear"
@@ -112,6 +116,7 @@ def test_fixed_and_narrowed_parameters():
         (None, {"base_lr": 0}, "0 < value, but may be 0"),
         (None, {"base_lr": {"low": 0.0, "high": 1.0, "log": True}}, "low > 0"),
         (None, {"base_lr": {"choices": []}}, "choices must be one or more"),
+        (None, {"warmup_prepend": 1}, "true or false, but may be 1"),
         (None, {"warmup": "lineal"}, "one of none, linear"),
         (["cosine"], {"step.drop_factor": 0.5}, "not among the families"),
     ],
@@ -168,5 +173,8 @@ def test_suggest_schedule_in_an_optuna_script_of_ones_own():
 
 def test_every_parameter_of_every_family_is_in_the_space():
     names = set(parameters())
-    assert {"base_lr", "warmup", "warmup_steps", "warmup_start"} < names
-    assert len(names) == 4 + sum(len(family.parameters()) for family in families.values())
+    shared = {"base_lr", "warmup"} | {
+        f"warmup_{n}" for n in ("steps", "start", "prepend", "from_zero")
+    }
+    assert shared < names
+    assert len(names) == 6 + sum(len(family.parameters()) for family in families.values())

@@ -21,7 +21,7 @@ from lrsearch.schedules import (
     Warmup,
     families,
 )
-from lrsearch.tasks import Data, Supervised
+from lrsearch.tasks import Data, Supervised, clock_of
 from lrsearch.tasks.optimizers import OPTIMIZERS
 
 EXAMPLES, BATCH, STEPS, EPOCHS = 70, 10, 7, 6
@@ -287,6 +287,39 @@ def test_every_update_has_the_schedules_rate_and_momentum(family, epochs, used):
     assert [momentum for _, momentum in used] == [
         schedule.momentum(step, total) or 0.9 for step in range(total)
     ]
+
+
+@pytest.mark.parametrize("epochs", [2, EPOCHS])
+@pytest.mark.parametrize("lr_every", ["update", "epoch"])
+@pytest.mark.parametrize("family", ["cosine", "plateau"])
+def test_a_prepended_warmup_is_trained_before_the_run(family, lr_every, epochs, used):
+    schedule = Schedule(families[family](), 0.03, Warmup("linear", 0.3, prepend=True))
+    task = supervised(noisy_cnn, images, lr_every=lr_every)
+    whole, states = [], []
+    for progress in run(task, schedule, epochs):
+        whole.append(numbers(progress))
+        states.append(copy.deepcopy(progress.capture()))
+    clock = clock_of(task, epochs, schedule)
+    lead = clock.total_steps - epochs * STEPS
+    assert lead == (math.ceil if lr_every == "update" else round)(0.3 * epochs * STEPS) > 2
+    assert [progress[1] for progress in whole] == [lead + (e + 1) * STEPS for e in range(epochs)]
+    heard = states[-1]["scheduler"]["losses"]
+    assert len(heard) == (EPOCHS if family == "plateau" else 0)  # none in the warmup
+    assert [lr for lr, _ in used] == clock.curve(schedule, heard).tolist()
+    for done, state in enumerate(states, 1):
+        assert [numbers(p) for p in run(task, schedule, epochs, state=state)] == whole[done:]
+
+
+def test_a_task_that_does_not_know_of_prepended_warmups_is_refused():
+    class Other:
+        epochs, steps_per_epoch = 3, 10
+
+        def run(self, schedule, **options):
+            raise AssertionError
+
+    schedule = Schedule(Cosine(), 0.1, Warmup("linear", 0.1, prepend=True))
+    with pytest.raises(TaskError, match=r"Other does not say .* leave prepend out"):
+        clock_of(Other(), schedule=schedule)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, EPOCHS, 9])

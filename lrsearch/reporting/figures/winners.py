@@ -35,7 +35,7 @@ def winners(data: StudyData) -> Figure:
         look = LOOKS[trial.family]
         drawn.add_trace(
             Scatter(
-                x=[round(step / trial.total_steps, 4) for step in steps],
+                x=[round(step / trial.run_clock.total_steps, 4) for step in steps],
                 y=rounded(rates),
                 mode="lines",
                 line={"color": look.color, "dash": look.dash, "width": 2 if rank else 4},

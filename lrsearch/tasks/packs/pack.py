@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lrsearch.errors import TaskError
 from lrsearch.schedules import Schedule
 from lrsearch.tasks.history import History
 from lrsearch.tasks.optimizers import build_optimizer
@@ -66,7 +67,7 @@ class Pack:
         states: what each member goes on from, all from the same epoch.
 
     Raises:
-        TaskError: if the task cannot train so.
+        TaskError: if the task cannot train so, or a schedule prepends a warmup.
         ValueError: if the states are of several epochs.
     """
 
@@ -84,6 +85,8 @@ class Pack:
         begun = {state["epoch"] if state else 0 for state in states}
         if len(begun) != 1:
             raise ValueError(f"a pack's members must be at one epoch, but are at {sorted(begun)}")
+        if any(schedule.warmup and schedule.warmup.prepend for schedule in schedules):
+            raise TaskError("a prepended warmup makes a run longer than the others; train it alone")
         self.task = task
         self.members = list(range(len(schedules)))
         """Who trains on; each keeps its number."""
