@@ -301,7 +301,10 @@ def test_a_prepended_warmup_is_trained_before_the_run(family, lr_every, epochs, 
         states.append(copy.deepcopy(progress.capture()))
     clock = clock_of(task, epochs, schedule)
     lead = clock.total_steps - epochs * STEPS
-    assert lead == (math.ceil if lr_every == "update" else round)(0.3 * epochs * STEPS) > 2
+    if lr_every == "update":
+        assert lead == math.ceil(0.3 * epochs * STEPS)
+    else:  # whole epochs
+        assert lead == math.ceil(0.3 * EPOCHS) * epochs * STEPS // EPOCHS
     assert [progress[1] for progress in whole] == [lead + (e + 1) * STEPS for e in range(epochs)]
     heard = states[-1]["scheduler"]["losses"]
     assert len(heard) == (EPOCHS if family == "plateau" else 0)  # none in the warmup
