@@ -3,25 +3,19 @@
 Example:
     A search from Python, with one worker in this process:
 
-        from lrsearch import StudySpec, create_study, open_storage, open_study
-        from lrsearch.tasks import load_task
-        from lrsearch.worker import work
+        import lrsearch
+        from lrsearch.integrations import function_task
 
-        url = "sqlite:///quick.db"
-        spec = StudySpec.from_toml("studies/quick.toml")
-        task = load_task(spec.task.run, spec.task_options())
-        create_study(open_storage(url), spec, task)
-        work(url, None, "cpu")
-
-        study = open_study(open_storage(url))
-        study.best().schedule  # a `Schedule`
-        study.optuna  # an ordinary Optuna study
+        search = lrsearch.optimize(function_task(train, epochs=10, steps_per_epoch=100), trials=30)
+        search.schedule  # the best `Schedule`
+        search.optuna  # an ordinary Optuna study
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lrsearch.api import Search, optimize
     from lrsearch.errors import LrsearchError
     from lrsearch.export import load_schedule
     from lrsearch.schedules import Schedule, Warmup, families
@@ -34,6 +28,7 @@ _HOMES = {
     "LrsearchError": "errors",
     "Progress": "tasks",
     "Schedule": "schedules",
+    "Search": "api",
     "SearchSpace": "search",
     "StudySpec": "study",
     "Task": "tasks",
@@ -43,6 +38,7 @@ _HOMES = {
     "load_schedule": "export",
     "open_storage": "storage",
     "open_study": "study",
+    "optimize": "api",
     "suggest_schedule": "search",
 }
 
@@ -50,6 +46,7 @@ __all__ = [
     "LrsearchError",
     "Progress",
     "Schedule",
+    "Search",
     "SearchSpace",
     "StudySpec",
     "Task",
@@ -59,6 +56,7 @@ __all__ = [
     "load_schedule",
     "open_storage",
     "open_study",
+    "optimize",
     "suggest_schedule",
 ]
 

@@ -15,19 +15,22 @@ PACKAGE = Path(lrsearch.__file__).parent
 
 FLOORS = {
     "errors": 0,
+    "displays": 0,
     "schedules": 1,
     "storage": 1,
     "search": 2,
     "tasks": 2,
+    "integrations": 3,
     "study": 3,
     "worker": 4,
     "diagnosis": 5,
     "evaluation": 5,
     "export": 5,
     "reporting": 6,
+    "api": 7,
     "cli": 7,
 }
-ENTRANCES = {"__init__", "__main__", "integrations"}
+ENTRANCES = {"__init__", "__main__"}
 """Modules of the package itself: what users import, which stands above all."""
 
 
@@ -165,6 +168,7 @@ def test_public_names():
         "LrsearchError",
         "Progress",
         "Schedule",
+        "Search",
         "SearchSpace",
         "StudySpec",
         "Task",
@@ -174,6 +178,7 @@ def test_public_names():
         "load_schedule",
         "open_storage",
         "open_study",
+        "optimize",
         "suggest_schedule",
     ]
     for name in lrsearch.__all__:

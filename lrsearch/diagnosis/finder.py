@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lrsearch import displays
 from lrsearch.diagnosis.range_test import RangeTest, range_test
 from lrsearch.diagnosis.rules import RULES, LossCurve, edge, smooth, steepest
 from lrsearch.errors import TaskError
@@ -48,6 +49,12 @@ class Finding:
             "picks": {rule: vars(pick) for rule, pick in self.picks.items()},
             "suggested": {"low": low, "high": high},
         }
+
+    def _repr_html_(self) -> str:
+        low, high = self.suggested
+        rows = [(rule, pick.median, pick.low, pick.high) for rule, pick in self.picks.items()]
+        caption = f"search base_lr from {low:.2g} to {high:.2g}. {' '.join(self.notes)}"
+        return displays.table(("rule", "rate", "lowest", "highest"), rows, caption)
 
 
 def find_lr(task: Supervised, *, seed: int = 0, device: str = "cpu", seeds: int = SEEDS) -> Finding:

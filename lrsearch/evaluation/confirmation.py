@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
+from statistics import fmean
 
 import numpy as np
 
+from lrsearch import displays
 from lrsearch.errors import StudyError
 from lrsearch.evaluation.statistics import Comparison, compare
 from lrsearch.schedules import Schedule
@@ -51,6 +53,22 @@ class Confirmation:
     def winner(self) -> Entry | None:
         """The best by its mean over the seeds."""
         return self.compared[self.comparison.best] if self.comparison else None
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                entry.name,
+                entry.schedule.base_lr,
+                fmean(entry.values.values()) if entry.values else "",
+                f"{len(entry.values)} of {len(self.seeds)}",
+            )
+            for entry in self.entries
+        ]
+        best = self.winner
+        caption = f"the best by its mean: {best.name}" if best else "each diverged on some seed"
+        return displays.table(
+            ("schedule", "base_lr", f"mean {self.metric}", "seeds"), rows, caption
+        )
 
 
 def read_confirmation(study: Study) -> Confirmation:

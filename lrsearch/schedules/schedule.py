@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lrsearch import displays
 from lrsearch.errors import ScheduleError, nearest
 from lrsearch.schedules.family import Family, Position, family_named
 from lrsearch.schedules.warmup import Warmup
@@ -177,6 +178,14 @@ class Schedule:
                 raise ScheduleError(f"a warmup needs {sorted(missing)}, but has {sorted(warmup)}")
             warmup = Warmup(**warmup)
         return cls(family(**params), data["base_lr"], warmup)
+
+    def _repr_html_(self) -> str:
+        data = self.to_dict()
+        warmup = {f"warmup {name}": value for name, value in (data["warmup"] or {}).items()}
+        values = {"schedule": data["schedule"], "base_lr": self.base_lr, **warmup, **data["params"]}
+        shown = [(name, format_value(value)) for name, value in values.items()]
+        picture = displays.curve(self.curve(200).tolist(), f"the curve of {self.family.name}")
+        return picture + displays.table(("parameter", "value"), shown)
 
     def torch(self, optimizer: Optimizer, total_steps: int) -> ScheduleLR:
         """Return a torch `LRScheduler` that follows this schedule and resumes exactly.

@@ -1,6 +1,6 @@
 """A study: what it is (a file in TOML), made once, opened by its name, read trial by trial."""
 
-from lrsearch.study.create import check_task, create_study, rehearse, study_notes
+from lrsearch.study.create import check_task, create_study, first_epoch, rehearse, study_notes
 from lrsearch.study.open import confirmation_name, open_study
 from lrsearch.study.records import Attribute, TrialRecord, as_record, find_duplicate, ranked
 from lrsearch.study.sections import ConfirmSection, read_seconds

@@ -27,7 +27,14 @@ from lrsearch.study.records import Attribute
 from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SPEC, Study
-from lrsearch.tasks import Task, can_prepend, check_protocol, clock_of, first_progress
+from lrsearch.tasks import (
+    Progress,
+    Task,
+    can_prepend,
+    check_protocol,
+    clock_of,
+    first_progress,
+)
 
 
 def create_study(
@@ -151,29 +158,40 @@ def _check_metric(spec: StudySpec, names: Iterable[str]) -> None:
 
 
 def rehearse(spec: StudySpec, task: Task, device: str) -> None:
-    """Train one epoch of a task of one's own at the lowest rate, so that its mistakes show first.
-
-    What is trained by our own loop needs no such proof.
+    """Train one epoch of a task of one's own, so that its mistakes show before the first trial.
 
     Raises:
         SpecError: if the task does not give the study's metric.
         TaskError: if its epoch fails, breaks the protocol, or is not finite.
     """
+    if first := first_epoch(spec, task, device):
+        _check_metric(spec, first.metrics)
+
+
+def first_epoch(spec: StudySpec, task: Task, device: str) -> Progress | None:
+    """Train one epoch of a task of one's own at the lowest rate, and return what it shows.
+
+    `None` for a task that our own loop trains, which needs no such proof.
+
+    Raises:
+        TaskError: if its epoch fails, breaks the protocol, or is not finite.
+    """
     from lrsearch.tasks import Supervised
 
+    name = repr(spec.task.run)
+    check_protocol(task, name)
     if isinstance(task, Supervised):
-        return
+        return None
     space = spec.search_space(getattr(task, "base_lr", None))
     lowest = min(space.domain("base_lr").extremes())
-    first = first_progress(
+    return first_progress(
         task,
         Schedule(families["constant"](), lowest),
         epochs=spec.horizons(task.epochs, task.steps_per_epoch)[0],
         seed=spec.study.seed,
         device=device,
-        name=repr(spec.task.run),
+        name=name,
     )
-    _check_metric(spec, first.metrics)
 
 
 def study_notes(spec: StudySpec, task: Task) -> list[str]:

@@ -167,12 +167,14 @@ class WorkersSection(Section):
 
     After `lease` seconds without a sign of life a worker's trials are taken over. The study stops
     after `max_failures` failed trials in a row. A worker that crashes before it has trained an
-    epoch is started again at most `max_restarts` times.
+    epoch is started again at most `max_restarts` times. `callbacks` name (`module:factory`) what
+    each worker tells of every epoch and trial, such as `lrsearch.tracking:tensorboard`.
     """
 
     lease: float = Field(default=60.0, ge=1, allow_inf_nan=False)
     max_failures: int = Field(default=3, ge=1)
     max_restarts: int = Field(default=3, ge=0)
+    callbacks: list[Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]] = []
 
 
 class ConfirmSection(Section):

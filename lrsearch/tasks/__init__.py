@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.tasks.devices import Slot, out_of_memory, prepare_torch, slots
 from lrsearch.tasks.task import (
+    IN_PROCESS,
     Progress,
     Task,
     can_prepend,
+    check_importable,
     check_protocol,
     clock_of,
     first_progress,
     load_attribute,
     load_task,
     run_task,
+    with_options,
 )
 
 if TYPE_CHECKING:

@@ -272,6 +272,25 @@ def load_attribute(path: str) -> Any:
     return loaded
 
 
+IN_PROCESS = "in_process"
+"""In a study's `task.run`, before its type's name: a task that only its own Python session has."""
+
+
+def check_importable(path: str) -> None:
+    """Refuse a task that lives in another Python session, where no worker can import it.
+
+    Raises:
+        TaskError: if it does.
+    """
+    module, _, name = path.partition(":")
+    if module == IN_PROCESS:
+        raise TaskError(
+            f"the study's task, a {name}, lives in the Python session that made it, so only "
+            "lrsearch.optimize(task, name=…) can train it there; for workers of their own put it "
+            "into a module and name that in a study file"
+        )
+
+
 def load_task(path: str, options: Mapping[str, Any]) -> Task:
     """Return the task that `module:attribute` names, with `options` applied.
 
@@ -281,11 +300,26 @@ def load_task(path: str, options: Mapping[str, Any]) -> Task:
     Raises:
         TaskError: if it cannot be imported, is no task or does not take an option.
     """
-    named = load_attribute(path)
+    check_importable(path)
+    return with_options(load_attribute(path), options, path)
+
+
+def with_options(named: Any, options: Mapping[str, Any], path: str) -> Task:
+    """Return a task, or what makes one, with `options` applied; see `load_task`.
+
+    Args:
+        named: the task or what makes it.
+        options: by name.
+        path: what messages call it.
+
+    Raises:
+        TaskError: if it is no task or does not take an option.
+    """
     known: set[str] | None
     if isinstance(named, Task) and not isinstance(named, type):
         make = partial(dataclasses.replace, named) if dataclasses.is_dataclass(named) else None
         known = {f.name for f in dataclasses.fields(named) if f.init} if make else set()
+        make = make if options else None
     elif callable(named):
         make, known = named, _arguments(named)
     else:

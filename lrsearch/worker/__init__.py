@@ -4,6 +4,7 @@ With one worker on a CPU, a study file gives the same study each time, also if t
 and started again in between.
 """
 
+from lrsearch.worker.callbacks import Callback, Factory
 from lrsearch.worker.grouping import Grouping, choose_grouping
 from lrsearch.worker.launcher import FAILING, run_workers
 from lrsearch.worker.plan import RungPlan, plan_of

@@ -18,7 +18,7 @@ from typing import Any
 from lrsearch.errors import StudyError
 from lrsearch.storage import DATABASE_ERRORS, current_time, reason_of, release_leases
 from lrsearch.study import Study
-from lrsearch.tasks import Slot
+from lrsearch.tasks import Slot, check_importable
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,9 @@ def run_workers(
 
     Raises:
         StudyError: if too many trials in a row failed, or every worker crashed.
+        TaskError: if no worker could import the study's task.
     """
+    check_importable(study.spec.task.run)
     logs = study.files / "logs"
     processes = [
         WorkerProcess(study, url, slot, logs / f"worker-{os.getpid()}-{index}.log")

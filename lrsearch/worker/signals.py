@@ -21,9 +21,14 @@ class Signals:
     """SIGINT and SIGTERM: the first lets go of training at once, a second SIGINT ends the process.
 
     Elsewhere (in the storage, in a checkpoint) it waits for the next epoch, `sleep` or `check`.
+
+    Args:
+        may_exit: whether the process is the worker's own; else a second SIGINT is a
+            `KeyboardInterrupt`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_exit: bool = True) -> None:
+        self.may_exit = may_exit
         self.received = False
         self._interruptible = False
 
@@ -67,6 +72,8 @@ class Signals:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
+            if not self.may_exit:
+                raise KeyboardInterrupt
             os._exit(130)
         self.received = True
         if self._interruptible:

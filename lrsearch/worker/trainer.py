@@ -19,6 +19,7 @@ from lrsearch.errors import LrsearchError, StorageError, TaskError
 from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, read_metrics
 from lrsearch.study import Attribute, Study
 from lrsearch.tasks import Progress, out_of_memory, run_task
+from lrsearch.worker.callbacks import Callbacks
 from lrsearch.worker.checkpoints import Checkpoints
 from lrsearch.worker.grouping import Grouping
 from lrsearch.worker.recorder import TrialRecorder
@@ -111,6 +112,7 @@ class Trainer:
         check: called between trials that begin; a worker's raises where it is to leave.
         on_pause: called with the lease of a trial that is to wait.
         on_end: called when a trial is over with its lease, and whether it failed.
+        callbacks: told of every epoch, and of every trial that is over.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Trainer:
         check: Callable[[], None],
         on_pause: Callable[[Lease], None],
         on_end: Callable[[Lease, bool], None],
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.study = study
         self.tasks = tasks
@@ -133,6 +136,7 @@ class Trainer:
         self.check = check
         self.on_pause = on_pause
         self.on_end = on_end
+        self.callbacks = callbacks or Callbacks(study)
         self.checkpoints = Checkpoints(study.files / "checkpoints")
 
     def train(self, leases: Sequence[Lease]) -> None:
@@ -208,7 +212,7 @@ class Trainer:
         with closing(together.run()) as rounds:
             while (epoch := self.next_progress(rounds)) is not None:
                 for place, progress in epoch.items():
-                    self._step(group[place], partial(group[place].trial.epoch, progress))
+                    self._step(group[place], partial(self._epoch, group[place].trial, progress))
                 with self._caching_reads():
                     for place in epoch:  # now all have reported
                         if isinstance(group[place].trial.wants, Decision):
@@ -217,6 +221,9 @@ class Trainer:
         for member, run in zip(group, runs, strict=True):
             if member.trial.wants is run:
                 member.trial.end_of_run()
+
+    def _epoch(self, trial: TrialInTraining, progress: Progress) -> None:
+        self.callbacks.epoch(trial.epoch(progress))
 
     def _together(self, group: Sequence[Member], runs: Sequence[Run]) -> Group:
         run = runs[0]
@@ -252,13 +259,15 @@ class Trainer:
                 if not isinstance(trial.wants, Outcome):
                     return
                 self._keep_stability(trial)
-                self.study.optuna.tell(lease.number, trial.wants.value, trial.wants.state)
+                outcome = trial.wants
+                self.study.optuna.tell(lease.number, outcome.value, outcome.state)
         except LeaseLost:
             trial.abandon()
             _log_lost(lease)
             return
         self._end(lease, failed=False)
-        log.info("trial %d has ended", lease.number)
+        value = "" if outcome.value is None else f", {outcome.value:.6g}"
+        log.info("trial %d has ended: %s%s", lease.number, outcome.state.name.lower(), value)
 
     def _fail(self, lease: Lease, error: Exception) -> None:
         """Store that a trial failed, and why."""
@@ -277,6 +286,7 @@ class Trainer:
     def _end(self, lease: Lease, *, failed: bool) -> None:
         self.checkpoints.remove(lease.number)
         self.on_end(lease, failed)
+        self.callbacks.trial(lease.number)
 
     def _recover(self, group: Sequence[Member], error: Exception) -> None:
         """Go on after a group has failed: with fewer together, each alone, or without the trial."""

@@ -25,7 +25,7 @@ from lrsearch.schedules import Schedule, is_degenerate
 from lrsearch.search import Rung
 from lrsearch.storage import END, EpochMetrics
 from lrsearch.study import Attribute, StudySpec, TrialRecord, as_record, find_duplicate
-from lrsearch.tasks import Progress, Task, clock_of, load_task
+from lrsearch.tasks import Progress, Task, check_importable, clock_of, load_task, with_options
 from lrsearch.worker.recorder import Recorder
 
 
@@ -68,11 +68,18 @@ class StudyTasks:
     Args:
         spec: what the study is.
         rungs: the runs of a trial.
+        task: the task itself, where this process has it; else it is imported.
+
+    Raises:
+        TaskError: if the task is neither given nor to be imported.
     """
 
-    def __init__(self, spec: StudySpec, rungs: Sequence[Rung]) -> None:
+    def __init__(self, spec: StudySpec, rungs: Sequence[Rung], task: Task | None = None) -> None:
+        if task is None:
+            check_importable(spec.task.run)
         self.spec = spec
         self.rungs = tuple(rungs)
+        self._given = task
         self._tasks: dict[str, Task] = {}
         self._space = cache(spec.search_space)
 
@@ -80,7 +87,10 @@ class StudyTasks:
         """Return the task with those options, the last one kept."""
         key = json.dumps(options, sort_keys=True)
         if key not in self._tasks:
-            self._tasks = {key: load_task(self.spec.task.run, options)}
+            path = self.spec.task.run
+            given = self._given
+            task = load_task(path, options) if given is None else with_options(given, options, path)
+            self._tasks = {key: task}
         return self._tasks[key]
 
     def schedule(self, trial: optuna.Trial, task: Task) -> Schedule:
@@ -127,8 +137,12 @@ class TrialInTraining:
         self.schedule = tasks.schedule(trial, self.task)
         self.wants = self._begin()
 
-    def epoch(self, progress: Progress) -> None:
-        """Record an epoch of the run that it wants, and report where trials are compared."""
+    def epoch(self, progress: Progress) -> EpochMetrics:
+        """Record an epoch of the run that it wants, and report where trials are compared.
+
+        Returns:
+            What was recorded.
+        """
         run = self.wants
         assert isinstance(run, Run)
         ends = progress.epoch == run.epochs
@@ -140,7 +154,7 @@ class TrialInTraining:
             if progress.diverged:
                 self._mark_diverged(row)
                 self.wants = Outcome(TrialState.PRUNED)
-                return
+                return row
             value = self._value(progress)
             step = self.rungs[run.number].step if ends else progress.epoch
             if compares and step not in self._reported:
@@ -153,6 +167,7 @@ class TrialInTraining:
             self.wants = Decision(run, progress)
         else:
             self._save(run, progress)
+        return row
 
     def end_of_run(self) -> None:
         """Hear that the run it wants has no more epochs.

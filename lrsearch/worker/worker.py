@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from lrsearch.storage import (
@@ -15,7 +16,8 @@ from lrsearch.storage import (
     storage_errors,
 )
 from lrsearch.study import open_study
-from lrsearch.tasks import prepare_torch
+from lrsearch.tasks import Task, prepare_torch
+from lrsearch.worker.callbacks import Callbacks, Factory
 from lrsearch.worker.grouping import choose_grouping
 from lrsearch.worker.heartbeat import Heartbeat
 from lrsearch.worker.plan import plan_of
@@ -38,6 +40,8 @@ def work(
     *,
     pack: int | None = 1,
     parent: int | None = None,
+    task: Task | None = None,
+    callbacks: Sequence[Factory] = (),
 ) -> NoTrialReason | None:
     """Work on a study until its budget is used up, it is stopped, or a signal comes.
 
@@ -47,6 +51,9 @@ def work(
         device: a torch device, "cpu" or "cuda".
         pack: how many trials train together; `None` for what suits the device.
         parent: leave when this process, the launcher, is gone.
+        task: the study's task, of a study that only this process can train. torch's settings
+            (threads, deterministic algorithms) then stay as the process has them.
+        callbacks: make what is told of the search, besides those that the study names.
 
     Returns:
         Why there is nothing left to do; `None` after a signal.
@@ -54,12 +61,16 @@ def work(
     Raises:
         StorageError: if the storage cannot be used, also after some tries.
         StudyError: if there is no such study.
+        TaskError: if the task, or a callback, cannot be had.
     """
-    signals = Signals()
+    signals = Signals(may_exit=task is None)
     with signals.installed():
-        prepare_torch(device)
+        if task is None:
+            prepare_torch(device)
         storage = open_storage(url, create=False)
         study = open_study(storage, name)
+        tasks = StudyTasks(study.spec, study.rungs, task)
+        told = Callbacks.of(study, callbacks)
         limits = study.spec.workers
         queue = TrialQueue(
             storage,
@@ -73,7 +84,6 @@ def work(
         heartbeat = Heartbeat(queue, parent)
         heartbeat.start()
         try:
-            tasks = StudyTasks(study.spec, study.rungs)
             trainer = Trainer(
                 study,
                 tasks,
@@ -83,6 +93,7 @@ def work(
                 check=signals.check,
                 on_pause=queue.pause,
                 on_end=lambda lease, failed: queue.end(lease, failed=failed),
+                callbacks=told,
             )
             with storage_errors(storage.engine.url):
                 return _loop(queue, heartbeat, trainer, signals)
@@ -90,6 +101,7 @@ def work(
             return None
         finally:
             heartbeat.stop()
+            told.close()
             with suppress(*DATABASE_ERRORS):
                 queue.leave()
 

@@ -6,7 +6,7 @@ import running
 import torch
 
 from lrsearch import LrsearchError, Schedule, Warmup, families
-from lrsearch.export import integrations
+from lrsearch.integrations import lightning as integrations
 from lrsearch.integrations import lightning_callback
 
 SCHEDULES = [
