@@ -17,8 +17,10 @@ from lrsearch.study import (
     check_task,
     create_study,
     first_epoch,
+    no_result,
     open_study,
     read_seconds,
+    read_status,
     study_notes,
 )
 from lrsearch.tasks import IN_PROCESS, Task, slots
@@ -77,7 +79,7 @@ def optimize(
     Raises:
         SpecError: if a value breaks its rule, or does not fit the task.
         TaskError: if the task breaks the protocol; its first epoch is tried before the first trial.
-        StudyError: if a study of that name has another spec or task, or every trial failed.
+        StudyError: if a study of that name has another spec or task, or no trial has a result.
 
     Example:
         >>> import lrsearch
@@ -133,9 +135,10 @@ def optimize(
             log.info("%s", note)
         bars = [progress_bar] if progress else []
         train_here(created, storage, task, place, [*bars, *callbacks])
-    search = Search(created, storage, task=task, device=place)
-    search.best  # noqa: B018  # a search without any has failed, and says why
-    return search
+        status = read_status(created)
+    if status.best is None:
+        raise StudyError(no_result(status))
+    return Search(created, storage, task=task, device=place)
 
 
 def _tried(spec: StudySpec, task: Task, device: str, metric: str | None) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 from lrsearch.errors import StudyError
 from lrsearch.schedules import Schedule, format_value
 from lrsearch.storage import EpochMetrics, masked
-from lrsearch.study import Best, RunningTrial, Status, read_status
+from lrsearch.study import Best, RunningTrial, Status, no_result, read_status
 
 if TYPE_CHECKING:
     from lrsearch.study import Study
@@ -112,21 +112,6 @@ def print_result(study: Study, url: str) -> None:
     ):
         console.print(f"  {command}", markup=False)
         console.print(f"      {what}", style="dim", markup=False)
-
-
-def no_result(status: Status) -> str:
-    """Return why a study that has ended has no result, and what helps."""
-    if status.failed and not status.finished:
-        return "every trial failed; `lrsearch status` and the logs say by what: mend that"
-    if status.diverged and status.diverged == status.finished:
-        return (
-            f"all {status.diverged} trials diverged: lower space.base_lr, where `lrsearch find-lr` "
-            "suggests a range; if low rates diverge too, check the loss and the data"
-        )
-    return (
-        f"no trial was trained in full: {status.finished} ended before ({status.diverged} diverged)"
-        ", and the budget is used up; raise it with `lrsearch resume` (--trials, --epochs, --time)"
-    )
 
 
 def progress_line(row: EpochMetrics, epochs: int) -> str:

@@ -165,6 +165,21 @@ def read_status(study: Study) -> Status:
     )
 
 
+def no_result(status: Status) -> str:
+    """Return why a study that has ended has no result, and what helps."""
+    if status.failed and not status.finished:
+        return "every trial failed; `lrsearch status` and the logs say by what: mend that"
+    if status.diverged and status.diverged == status.finished:
+        return (
+            f"all {status.diverged} trials diverged: lower space.base_lr, where `lrsearch find-lr` "
+            "suggests a range; if low rates diverge too, check the loss and the data"
+        )
+    return (
+        f"no trial was trained in full: {status.finished} ended before ({status.diverged} diverged)"
+        ", and the budget is used up; raise it with `lrsearch resume` (--trials, --epochs, --time)"
+    )
+
+
 def _read_best(study: Study, records: list[TrialRecord]) -> Best | None:
     try:
         return Best.of(study.best(), records)

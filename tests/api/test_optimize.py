@@ -157,7 +157,7 @@ def test_a_search_without_a_result_says_so(url):
     def fails(schedule, epochs, seed):
         return {"val_loss": float("inf") if schedule.base_lr > 0.00101 else 1.0}
 
-    with pytest.raises(StudyError, match="no complete trial"):
+    with pytest.raises(StudyError, match="all 3 trials diverged: lower"):
         search(url, trials=3, task=function_task(fails, epochs=8, steps_per_epoch=25))
 
 
