@@ -8,6 +8,7 @@
     ├── DataError          training data that is missing or corrupt
     ├── DeviceError        a device that is not there
     ├── StorageError       a storage that cannot be opened, read or written
+    ├── ServerError        a database server that cannot be started
     └── StudyError         a study that is missing, changed, stopped or has no result yet
 
 Every message says the value, the rule and the fix; the command line prints it as it is.
@@ -47,6 +48,10 @@ class DeviceError(LrsearchError):
 
 class StorageError(LrsearchError):
     """A storage that cannot be opened, read or written."""
+
+
+class ServerError(LrsearchError):
+    """A database server that cannot be started, stopped or backed up."""
 
 
 class StudyError(LrsearchError):

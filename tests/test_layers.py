@@ -24,6 +24,7 @@ FLOORS = {
     "study": 3,
     "worker": 4,
     "diagnosis": 5,
+    "cluster": 5,
     "evaluation": 5,
     "export": 5,
     "reporting": 6,

@@ -15,6 +15,7 @@ from lrsearch.cli import (
     launch,
     report,
     schedules,
+    serve,
     status,
     train,
     work,
@@ -61,6 +62,7 @@ app.command()(train.train)
 app.command()(report.report)
 app.command()(schedules.schedules)
 app.command()(dashboard.dashboard)
+app.command()(serve.serve)
 
 
 def main() -> None:

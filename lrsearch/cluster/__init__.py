@@ -1,0 +1,3 @@
+"""Many machines: a database server for who has none."""
+
+from lrsearch.cluster.server import Server
