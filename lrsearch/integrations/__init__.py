@@ -4,6 +4,8 @@ A library is imported when it is asked for.
 """
 
 from lrsearch.integrations.function import FunctionTask, function_task
-from lrsearch.integrations.lightning import lightning_callback
+from lrsearch.integrations.keras import KerasTask, keras_task
+from lrsearch.integrations.lightning import LightningTask, lightning_callback, lightning_task
 from lrsearch.integrations.objective import on_horizons
+from lrsearch.integrations.transformers import TrainerTask, trainer_space, trainer_task
 from lrsearch.search import HorizonsPruner

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
 from lrsearch.errors import DomainError, LrsearchError, SpecError
-from lrsearch.schedules import Domain, Schedule, Suggester, read_domain
+from lrsearch.schedules import Choice, Domain, Schedule, Suggester, families, read_domain
 from lrsearch.search import (
     BASE_LR,
     Climb,
@@ -19,11 +18,12 @@ from lrsearch.search import (
     SearchSpace,
     SeededSampler,
     build_pruner,
-    build_sampler,
     check_horizons,
+    check_sampler,
     default_horizons,
     family_in_turn,
     rungs_of,
+    sampler_builder,
     seen_by_samplers,
 )
 from lrsearch.study.sections import (
@@ -154,7 +154,7 @@ class StudySpec(Section):
         """
         place, families = number - len(self.schedules), self.search_space().families
         return SeededSampler(
-            partial(build_sampler, self.sampler.kind, self.sampler.options),
+            sampler_builder(self.sampler.kind, self.sampler.options, self.study.seed),
             seed=self.study.seed,
             number=number,
             family=family_in_turn(families, place, self.sampler.per_family, self.study.seed),
@@ -228,6 +228,18 @@ class StudySpec(Section):
                 raise SpecError(f"space.{name}: {error}") from None
         return domains
 
+    def _choices(self) -> list[str]:
+        """Return the searched parameters that are no numbers, by name."""
+        space = self.search_space()
+        chosen = [families[name] for name in space.families]
+        names = ["warmup"] if any(not family.has_own_warmup for family in chosen) else []
+        names += [f"{family.name}.{name}" for family in chosen for name in family.parameters()]
+        domains = {name: space.domain(name) for name in names} | self._task_domains()
+        searched = [
+            name for name, d in domains.items() if isinstance(d, Choice) and len(d.choices) > 1
+        ]
+        return ["schedule", *searched] if len(chosen) > 1 else searched
+
     def model_post_init(self, _: Any) -> None:
         """Check what pydantic cannot: the space, the schedules, Optuna's own options."""
         names = self.space.get("families", [])
@@ -250,6 +262,7 @@ class StudySpec(Section):
                 'study.patience needs means over seeds, which pruning.kind = "rungs" gives, but '
                 f"that is {self.pruning.kind!r}; change it or leave patience out"
             )
+        check_sampler(self.sampler.kind, self._choices(), waits=self.climbs)
         self.build_sampler(number=0)
         self.build_pruner()
         if self.confirm:
