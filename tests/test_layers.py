@@ -27,6 +27,7 @@ FLOORS = {
     "cluster": 5,
     "evaluation": 5,
     "export": 5,
+    "tracking": 5,
     "reporting": 6,
     "api": 7,
     "cli": 7,

@@ -26,9 +26,10 @@ def keras_task(model: Any, *data: Any, epochs: int, **fit: Any) -> KerasTask:
     Each epoch is seeded by the study's seed and its number, so a run that was interrupted goes on
     from its checkpoint (all variables of model and optimizer) with the same numbers. Keras trains
     where its backend does (one GPU for each worker that `lrsearch launch` starts), whatever the
-    study's device; to train on the CPU beside a GPU, hide that from the backend. `one_cycle` moves the momentum where the train step is not compiled (torch, or
-    `run_eagerly=True`); elsewhere Keras keeps the first value. `plateau` sees one `val_loss` an
-    epoch, on short horizons too. A prepended warmup is not supported.
+    study's device; to train on the CPU beside a GPU, hide that from the backend. `one_cycle` moves
+    the momentum where the train step is not compiled (torch, or `run_eagerly=True`); elsewhere
+    Keras keeps the first value. `plateau` sees one `val_loss` an epoch, on short horizons too. A
+    prepended warmup is not supported.
 
     Args:
         model: a function that returns a compiled model (then the seed decides its first weights),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from lrsearch.errors import SpecError
@@ -59,6 +60,8 @@ def check_sampler(kind: str, choices: Iterable[str], *, waits: bool) -> None:
     """
     if kind not in _KEEP_STATE:
         return
+    if kind == "cmaes" and find_spec("cmaes") is None:
+        raise SpecError("sampler.kind 'cmaes' needs a package of its own: pip install cmaes")
     if named := list(choices):
         raise SpecError(
             f"sampler.kind {kind!r} samples numbers alone, but the space chooses {', '.join(named)}"

@@ -90,7 +90,11 @@ class TaskSection(Section):
 
 
 class SamplerSection(Section):
-    """`[sampler]`: a kind, trials that are due to each family, and options of Optuna's class."""
+    """`[sampler]`: a kind, trials that are due to each family, and options of Optuna's class.
+
+    Kinds are "tpe", "random", "gp", and for spaces of numbers alone whose trials do not wait
+    (`pruning.kind` "none" or "epochs") "cmaes" and "qmc"; "optunahub:PACKAGE:CLASS" loads another.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     kind: str = "tpe"

@@ -60,7 +60,7 @@ def test_what_samples_numbers_alone_says_what_else_the_space_has():
             spec_of(kind, {"families": ["step", "cosine"]})
         assert f"sampler.kind '{kind}' samples numbers alone" in str(error.value)
         assert "schedule, warmup" in str(error.value)
-        with pytest.raises(SpecError, match='set pruning.kind = "none" or "epochs"'):
+        with pytest.raises(SpecError, match=r'set pruning\.kind = "none" or "epochs"'):
             spec_of(kind, pruning="rungs")
     spec_of("gp", {}, pruning="rungs")  # it takes choices too
 
