@@ -70,18 +70,16 @@ def _how_to_join(server: Server) -> str:
         "",
         "On this machine:",
         f"  export PGPASSFILE={password}",
-        f"  export LRSEARCH_STORAGE={server.url.render_as_string()}",
+        f"  export LRSEARCH_STORAGE={server.url('localhost' if server.everywhere else '')}",
         "",
     ]
     if server.loopback:
         lines.append("Other machines cannot reach it; for that name an address with --host.")
     else:
-        everywhere = server.host in ("0.0.0.0", "::")
-        url = server.url.set(host=name) if everywhere else server.url
         lines += [
             "On another one (LRSEARCH_FILES on a disk that they share keeps checkpoints):",
             f"  scp -p {name}:{password} ~/.pgpass",
-            f"  export LRSEARCH_STORAGE={url.render_as_string()}",
+            f"  export LRSEARCH_STORAGE={server.url(name if server.everywhere else '')}",
             "  lrsearch resume",
         ]
     return "\n".join(lines)

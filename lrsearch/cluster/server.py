@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL
 
 from lrsearch.errors import ServerError
 
@@ -51,7 +50,7 @@ class Server:
 
     Example:
         with Server(Path("server")).running() as server:
-            server.url  # postgresql+psycopg://lrsearch@127.0.0.1:5432/lrsearch
+            server.url()  # postgresql+psycopg://lrsearch@127.0.0.1:5432/lrsearch
     """
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 5432) -> None:
@@ -61,12 +60,11 @@ class Server:
         self._programs = _find_programs()
         self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def url(self) -> URL:
-        """The URL of its database on this machine, without the password."""
-        host, port = self.host, self.port
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host
-        return URL.create("postgresql+psycopg", NAME, host=host, port=port, database=NAME)
+    def url(self, host: str = "") -> str:
+        """Return the URL of its database, without the password; by another name of its host."""
+        host = host or self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"postgresql+psycopg://{NAME}@{host}:{self.port}/{NAME}"
 
     @property
     def passwords(self) -> Path:
@@ -82,6 +80,11 @@ class Server:
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return ip_address(socket.gethostbyname(self.host)).is_loopback
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it listens on all addresses of its machine."""
+        return self.host in ("0.0.0.0", "::")
 
     @contextmanager
     def running(self) -> Iterator[Server]:

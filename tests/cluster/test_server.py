@@ -15,7 +15,6 @@ import pytest
 from lrsearch import open_storage
 from lrsearch.cluster import Server
 from lrsearch.errors import ServerError, StorageError
-from lrsearch.storage import masked
 
 pytestmark = pytest.mark.slow
 HUNG = 300.0
@@ -159,7 +158,7 @@ def read(path):
 def test_what_cannot_be_served_is_said(folder, monkeypatch):
     port = free_port()
     with Server(folder / "server", port=port).running() as server:
-        assert masked(server.url) == f"postgresql+psycopg://lrsearch@127.0.0.1:{port}/lrsearch"
+        assert server.url() == f"postgresql+psycopg://lrsearch@127.0.0.1:{port}/lrsearch"
         with pytest.raises(ServerError, match="another `lrsearch serve` runs on"):
             Server(folder / "server").running().__enter__()
         with pytest.raises(ServerError, match=r"cannot listen on 127\.0\.0\.1:.*choose another"):
