@@ -1,0 +1,31 @@
+"""The page on batch systems says what is so, and its manifest is one that Kubernetes takes."""
+
+import re
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+from typer.testing import CliRunner
+
+from lrsearch import worker
+from lrsearch.cli import app
+
+PAGE = (Path(__file__).parents[2] / ".github" / "BATCH_SYSTEMS.md").read_text(encoding="utf-8")
+MANIFEST = yaml.safe_load(re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[1])
+
+
+def test_kubernetes_takes_the_manifest():
+    kubernetes_validate.validate(MANIFEST, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_its_worker_is_one_of_ours():
+    container = MANIFEST["spec"]["template"]["spec"]["containers"][0]
+    program, *command = container["command"]
+    assert program == "lrsearch"
+    help_of = CliRunner().invoke(app, [command[0], "--help"], env={"COLUMNS": "200"}).output
+    assert all(option in help_of for option in command if option.startswith("--"))
+    names = {variable["name"] for variable in container["env"]}
+    assert names == {"LRSEARCH_STORAGE", "LRSEARCH_FILES", "PGPASSWORD"}
+    rules = MANIFEST["spec"]["podFailurePolicy"]["rules"]
+    (ends,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
+    assert ends == [1, worker.FAILING]
