@@ -41,8 +41,8 @@ from lrsearch.storage.studies import (
 from lrsearch.storage.workers import (
     LeaseSpan,
     WorkerRow,
+    count_epochs_of,
     current_time,
     read_lease_spans,
     read_workers,
-    release_leases,
 )

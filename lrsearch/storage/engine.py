@@ -11,7 +11,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -282,7 +281,7 @@ def open_storage(url: str, *, create: bool = True) -> Storage:
         match parsed.get_backend_name():
             case "sqlite":
                 path = sqlite.check_path(parsed, create=create)
-                with FileLock(f"{path}.lock"):
+                with sqlite.alone(path):
                     return _open(parsed, create)
             case "postgresql":
                 return _open(parsed, create)

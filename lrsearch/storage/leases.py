@@ -3,6 +3,8 @@
 A running trial has one open lease. Only its holder may write to the trial: `Lease.check` begins
 each of its transactions and renews the lease. A worker that was only slow, and whose trial was
 taken over, notices that before it writes, and leaves the trial alone.
+
+A lease ends by what has passed, not by what a clock that somebody may set says.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ HANDED_BACK = 0.0
 """When a lease expires that its holder has given back."""
 DIED = -1.0
 """When a lease expires whose holder is known to be dead."""
+LIVING = 300.0
+"""Seconds that a lease outlasts its end where the holder's process is known to live: it is slow."""
 END = -1
 """In place of a rung: the trial has waited to go on, and is to end."""
 
@@ -55,7 +59,7 @@ class Lease:
             update(leases)
             .where(self.is_open(), leases.c.expires > HANDED_BACK)
             .where(exists().where(trials.c.trial_id == self.trial_id, running))
-            .values(expires=now(connection) + self.seconds)
+            .values(expires=lease_clock(connection) + self.seconds)
         )
         if renewed.rowcount == 0:
             raise LeaseLost(f"trial {self.number}")
@@ -77,15 +81,20 @@ def end_lease(connection: Connection, which: ColumnElement[bool]) -> bool:
     return ended.rowcount == 1
 
 
-def release(connection: Connection, worker_id: str) -> None:
-    """Let others take over at once the trials of a worker that is known to be dead."""
-    open_leases = and_(leases.c.worker_id == worker_id, leases.c.ended.is_(None))
-    connection.execute(update(leases).where(open_leases).values(expires=DIED))
-
-
 def now(connection: Connection) -> float:
     """Return the time that all workers share, in seconds: the server's, or this machine's."""
     if connection.dialect.name == "sqlite":
         return time.time()
     clock = text("SELECT extract(epoch FROM clock_timestamp())")
     return float(connection.execute(clock).scalar_one())
+
+
+def lease_clock(connection: Connection) -> float:
+    """Return the time by which leases expire, in seconds: the server's, or since this boot.
+
+    After another boot it begins anew, and a server's may be set: a lease that has longer left than
+    any is given has its full time from when that is seen.
+    """
+    if connection.dialect.name == "sqlite":
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return now(connection)

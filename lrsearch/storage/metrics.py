@@ -10,8 +10,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
+from lrsearch.storage.optuna_private import trials
+from lrsearch.storage.tables import leases, workers
 from lrsearch.storage.tables import metrics as table
-from lrsearch.storage.tables import workers
 
 
 class EpochMetrics(NamedTuple):
@@ -33,10 +34,20 @@ def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMe
         time = now(connection)
         same = connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
         connection.execute(insert(table).values(study_id=study_id, recorded=time, **values))
+        new = 0 if same.rowcount else 1
         connection.execute(
             update(workers)
             .where(workers.c.worker_id == worker_id)
-            .values(epochs=workers.c.epochs + (0 if same.rowcount else 1), last_seen=time)
+            .values(epochs=workers.c.epochs + new, last_seen=time)
+        )
+        of_trial = select(trials.c.trial_id).where(
+            trials.c.study_id == study_id, trials.c.number == row.trial
+        )
+        connection.execute(
+            update(leases)
+            .where(leases.c.trial_id == of_trial.scalar_subquery(), leases.c.ended.is_(None))
+            .where(leases.c.worker_id == worker_id)
+            .values(trained=leases.c.trained + new)
         )
 
 

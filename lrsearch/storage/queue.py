@@ -1,8 +1,8 @@
 """Claims: how trials are given out. The budget is exact because claims are.
 
 A claim is one transaction that locks the study and gives out at most one trial: first the claimer's
-own, then one whose lease has run out, then, while finished and running trials are fewer than the
-budget, a waiting one or a new one.
+own, then one whose holder has died or whose lease has run out, then, while finished and running
+trials are fewer than the budget, a waiting one or a new one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,20 @@ from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select,
 
 from lrsearch.errors import StudyError
 from lrsearch.storage.engine import Storage
-from lrsearch.storage.leases import HANDED_BACK, Lease, LeaseLost, end_lease, now
+from lrsearch.storage.leases import (
+    DIED,
+    HANDED_BACK,
+    LIVING,
+    Lease,
+    LeaseLost,
+    end_lease,
+    lease_clock,
+    now,
+)
 from lrsearch.storage.metrics import epochs_trained
 from lrsearch.storage.optuna_private import reports, trials
 from lrsearch.storage.optuna_private import studies as optuna_studies
+from lrsearch.storage.processes import is_alive, process_mark
 from lrsearch.storage.tables import leases, metrics, studies, workers
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -115,7 +125,7 @@ class TrialQueue:
         self.study_id = study_id
         self.seconds = seconds
         self.max_failures = max_failures
-        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        self.worker_id = f"{socket.gethostname()[:48]}-{os.getpid()}-{uuid4().hex[:6]}"
         with storage.engine.begin() as connection:
             started = now(connection)
             connection.execute(
@@ -128,6 +138,7 @@ class TrialQueue:
                     started=started,
                     last_seen=started,
                     epochs=0,
+                    process=process_mark(os.getpid()),
                 )
             )
 
@@ -155,8 +166,13 @@ class TrialQueue:
             if study.failures >= self.max_failures:
                 return NoTrialReason.FAILING
             open_leases = connection.execute(
-                select(leases, trials.c.number, trials.c.state)
+                select(
+                    leases,
+                    *(trials.c.number, trials.c.state),
+                    *(workers.c.host, workers.c.pid, workers.c.process),
+                )
                 .join(trials, trials.c.trial_id == leases.c.trial_id)
+                .join(workers, workers.c.worker_id == leases.c.worker_id)
                 .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
                 .order_by(leases.c.worker_id != self.worker_id, trials.c.number)
             ).all()
@@ -306,15 +322,16 @@ class TrialQueue:
         return self.plan.due(begun[lease.number])
 
     def _crashes(self, connection: Connection, lease: Row[Any]) -> int:
-        """Return how many workers have died with a trial since it last trained an epoch."""
-        last = select(func.coalesce(func.max(metrics.c.recorded), 0.0)).where(
-            metrics.c.study_id == self.study_id, metrics.c.trial == lease.number
+        """Return how many workers have died with a trial since it last trained a new epoch."""
+        of_trial = and_(leases.c.trial_id == lease.trial_id, leases.c.study_id == self.study_id)
+        last = select(func.coalesce(func.max(leases.c.lease_id), 0)).where(
+            of_trial, leases.c.trained > 0
         )
         died = (
             select(func.count())
             .select_from(leases)
-            .where(leases.c.trial_id == lease.trial_id, leases.c.study_id == self.study_id)
-            .where(leases.c.begun > last.scalar_subquery(), leases.c.expires != HANDED_BACK)
+            .where(of_trial, leases.c.lease_id > last.scalar_subquery())
+            .where(leases.c.expires != HANDED_BACK)
         )
         return int(connection.execute(died).scalar_one())
 
@@ -368,7 +385,7 @@ class TrialQueue:
             trial_id=trial_id,
             worker_id=self.worker_id,
             begun=begun,
-            expires=begun + self.seconds,
+            expires=lease_clock(connection) + self.seconds,
             rung=step.rung,
             epochs=step.epochs,
         )
@@ -376,12 +393,24 @@ class TrialQueue:
         return Lease(lease_id, trial_id, number, self.worker_id, self.seconds, step.rung, crashes)
 
     def _take_over(self, connection: Connection, lease: Row[Any]) -> bool:
-        """End a lease that is this worker's own or has run out, as of now; return whether it is."""
+        """End a lease that is free, as of now; return whether it is."""
         of_lease = leases.c.lease_id == lease.lease_id
         if lease.worker_id == self.worker_id:  # it did not die, its storage failed
             connection.execute(update(leases).where(of_lease).values(expires=HANDED_BACK))
             return end_lease(connection, of_lease)
-        return end_lease(connection, and_(of_lease, leases.c.expires <= now(connection)))
+        if lease.expires <= HANDED_BACK:
+            return end_lease(connection, of_lease)
+        alive = is_alive(lease.host, lease.pid, lease.process)
+        if alive is False:
+            connection.execute(update(leases).where(of_lease).values(expires=DIED))
+            return end_lease(connection, of_lease)
+        time = lease_clock(connection)
+        if not lease.expires <= time + self.seconds:  # the clock has begun anew, or was set back
+            expires = time + self.seconds
+            connection.execute(update(leases).where(of_lease).values(expires=expires))
+            return False
+        over = leases.c.expires <= time - (LIVING if alive else 0.0)
+        return end_lease(connection, and_(of_lease, over))
 
 
 def lock_study(connection: Connection, study_id: int) -> None:

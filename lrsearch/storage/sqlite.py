@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
+from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection
 
 from lrsearch.errors import StorageError
 from lrsearch.storage.messages import masked
 from lrsearch.storage.ticket_lock import TicketLock
 
+log = logging.getLogger(__name__)
+
+SILENT_WAIT = 3.0
+"""Seconds that a command waits for another before it says so."""
 BUSY_TIMEOUT = 300.0
 """Seconds that a writer waits for SQLite's own lock before it gives up."""
 
@@ -81,6 +88,37 @@ def begin(connection: Connection, *, reading: bool) -> None:
     if not reading:
         cast("TicketConnection", connection.connection.driver_connection).wait_to_write()
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def alone(database: str | Path) -> Iterator[None]:
+    """Hold the only right to create what a file is to hold; say who is waited for."""
+    path = Path(f"{database}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=SILENT_WAIT)
+    except Timeout:
+        log.warning(
+            "waiting for %s, which holds %s; continue it if it is stopped, or end it",
+            _holder(path),
+            path,
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Return which process holds a lock file, as Linux tells it."""
+    with suppress(OSError):
+        inode = str(path.stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if fields[5].rpartition(":")[2] == inode:
+                return f"process {fields[4]}"
+    return "another process"
 
 
 def check_path(url: URL, *, create: bool) -> Path:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from filelock import FileLock
 from sqlalchemy import insert, select, text, update
 
 from lrsearch.errors import StudyError
+from lrsearch.storage import sqlite
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.queue import count_begun, lock_study
@@ -94,7 +94,7 @@ def creating_alone(storage: Storage) -> Iterator[None]:
     """Wait for the only right to create a study, which takes more than one transaction."""
     url = storage.engine.url
     if url.get_backend_name() == "sqlite":
-        with FileLock(f"{url.database}.lock"):
+        with sqlite.alone(str(url.database)):
             yield
         return
     with storage.engine.begin() as connection:

@@ -1,4 +1,7 @@
-"""Our own tables, beside Optuna's in the same database. Times are seconds since 1970 (UTC)."""
+"""Our own tables, beside Optuna's in the same database.
+
+Times are seconds since 1970 (UTC); but leases expire by a clock that nobody sets (`lease_clock`).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from sqlalchemy import (
 from lrsearch.errors import StorageError
 from lrsearch.storage.optuna_private import studies as optuna_studies
 
-VERSION = 2
+VERSION = 3
 """Version of this schema. A change of a table raises it and adds the step that migrates to it."""
 
 metadata = MetaData()
@@ -63,8 +66,12 @@ workers = Table(
     Column("last_seen", Float, nullable=False),
     Column("epochs", Integer, nullable=False),
     Column("ended", Float),
+    Column("process", String(128), nullable=False, default=""),
 )
-"""Every worker that ever joined a study, and how many epochs it was the first to train."""
+"""Every worker that ever joined a study, and how many epochs it was the first to train.
+
+`process` tells its process from another that has the same id (`process_mark`).
+"""
 
 leases = Table(
     "lrsearch_leases",
@@ -78,10 +85,12 @@ leases = Table(
     Column("ended", Float),
     Column("rung", Integer),
     Column("epochs", Integer),
+    Column("trained", Integer, nullable=False, default=0),
 )
 """Which worker had which trial when: a row for each time that one takes it. At most one is open.
 
 Where trials climb rungs, `rung` is the one to train, of so many epochs; −1 if the trial is to end.
+`trained` counts the epochs that were trained for the first time.
 """
 
 Index("lrsearch_open_leases", leases.c.study_id, leases.c.ended)
@@ -118,6 +127,11 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE lrsearch_studies ADD COLUMN deadline FLOAT",
         "ALTER TABLE lrsearch_leases ADD COLUMN rung INTEGER",
         "ALTER TABLE lrsearch_leases ADD COLUMN epochs INTEGER",
+    ),
+    3: (
+        "ALTER TABLE lrsearch_workers ADD COLUMN process VARCHAR(128) NOT NULL DEFAULT ''",
+        # nobody counted: as if each had trained, since who has not is given up after some
+        "ALTER TABLE lrsearch_leases ADD COLUMN trained INTEGER NOT NULL DEFAULT 1",
     ),
 }
 """By the version that they lead to, the statements that change tables of the one before it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from lrsearch.storage.engine import Storage
-from lrsearch.storage.leases import now, release
+from lrsearch.storage.leases import now
+from lrsearch.storage.processes import is_alive
 from lrsearch.storage.tables import leases, workers
 
 
@@ -17,7 +18,7 @@ class WorkerRow:
     """A worker that has not left.
 
     `last_seen` is in seconds since 1970 by the clock of the storage, `silent` the seconds since
-    then; `trials` are Optuna's ids of what it holds.
+    then; `dead` is whether its process is known to be; `trials` are Optuna's ids of what it holds.
     """
 
     id: str
@@ -26,6 +27,7 @@ class WorkerRow:
     device: str
     last_seen: float
     silent: float
+    dead: bool
     trials: list[int]
 
 
@@ -63,6 +65,7 @@ def read_workers(storage: Storage, study_id: int) -> list[WorkerRow]:
             device=row.device,
             last_seen=row.last_seen,
             silent=time - row.last_seen,
+            dead=is_alive(row.host, row.pid, row.process) is False,
             trials=trials[row.worker_id],
         )
         for row in rows
@@ -78,10 +81,19 @@ def read_lease_spans(storage: Storage, study_id: int) -> list[LeaseSpan]:
         .order_by(leases.c.begun)
     )
     with storage.reading() as connection:
+        latest = now(connection)
         rows = connection.execute(query).all()
+
+    def time(stored: float) -> float:
+        return min(max(0.0, stored), latest)  # whatever a damaged row holds, or a clock set back
+
     return [
         LeaseSpan(
-            f"{row.host}:{row.pid} {row.device}", row.trial_id, row.begun, row.ended, row.rung
+            f"{row.host}:{row.pid} {row.device}",
+            row.trial_id,
+            time(row.begun),
+            None if row.ended is None else time(row.ended),
+            row.rung,
         )
         for row in rows
     ]
@@ -93,8 +105,8 @@ def current_time(storage: Storage) -> float:
         return now(connection)
 
 
-def release_leases(storage: Storage, study_id: int, host: str, pid: int, since: float) -> int:
-    """Let others take over the trials of a dead process; return the epochs it was first to train.
+def count_epochs_of(storage: Storage, study_id: int, host: str, pid: int, since: float) -> int:
+    """Return how many epochs the workers of a process were the first to train.
 
     Args:
         storage: where the study is.
@@ -103,14 +115,11 @@ def release_leases(storage: Storage, study_id: int, host: str, pid: int, since: 
         pid: its id.
         since: when it started, since ids are given again.
     """
-    own = select(workers.c.worker_id, workers.c.epochs).where(
+    trained = select(func.coalesce(func.sum(workers.c.epochs), 0)).where(
         workers.c.study_id == study_id,
         workers.c.host == host,
         workers.c.pid == pid,
         workers.c.started >= since,
     )
-    with storage.engine.begin() as connection:
-        rows = connection.execute(own).all()
-        for worker in rows:
-            release(connection, worker.worker_id)
-    return sum(worker.epochs for worker in rows)
+    with storage.reading() as connection:
+        return int(connection.execute(trained).scalar_one())

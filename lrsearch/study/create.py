@@ -36,6 +36,9 @@ from lrsearch.tasks import (
     first_progress,
 )
 
+MIN_LEASE = 5.0
+"""Seconds of the shortest lease that a new study may have."""
+
 
 def create_study(
     storage: Storage, spec: StudySpec, task: Task, earlier: Study | None = None
@@ -122,7 +125,7 @@ def _given(spec: StudySpec) -> list[dict[str, Any]]:
 
 
 def check_task(spec: StudySpec, task: Task) -> None:
-    """Refuse a study whose metric, warmup, horizons or given schedules do not fit its task.
+    """Refuse a study whose metric, lease, warmup, horizons or given schedules do not fit its task.
 
     Raises:
         SpecError: naming the value and what would fit.
@@ -132,6 +135,11 @@ def check_task(spec: StudySpec, task: Task) -> None:
     names = getattr(task, "metric_names", None)
     if names is not None:
         _check_metric(spec, names)
+    if spec.workers.lease < MIN_LEASE:
+        raise SpecError(
+            f"workers.lease is {spec.workers.lease:g}, and must be at least {MIN_LEASE:g} seconds: "
+            "workers say three times in it that they live, and may wait for each other to say so"
+        )
     clock = clock_of(task)
     space = spec.search_space(getattr(task, "base_lr", None))
     space.check_run(clock.length, f"{clock.lr_every}s")

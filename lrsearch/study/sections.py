@@ -169,7 +169,8 @@ PRUNING: dict[str, type[BaseModel]] = {
 class WorkersSection(Section):
     """`[workers]`: seconds until a silent worker is given up, and how much failure ends a study.
 
-    After `lease` seconds without a sign of life a worker's trials are taken over. The study stops
+    After `lease` seconds (5 and more in a new study) without a sign of life a worker's trials are
+    taken over; at once where its process was on the same machine and has died. The study stops
     after `max_failures` failed trials in a row. A worker that crashes before it has trained an
     epoch is started again at most `max_restarts` times. `callbacks` name (`module:factory`) what
     each worker tells of every epoch and trial, such as `lrsearch.tracking:tensorboard`.

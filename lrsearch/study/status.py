@@ -199,7 +199,7 @@ def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerS
             pid=row.pid,
             device=row.device,
             last_seen=row.last_seen,
-            alive=row.silent <= study.spec.workers.lease,
+            alive=not row.dead and row.silent <= study.spec.workers.lease,
             trials=[_running(record, epochs.get(record.number, [])) for record in held[row.id]],
         )
         for row in rows

@@ -6,12 +6,16 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lrsearch.storage import Lease, TrialQueue, reason_of
 
 log = logging.getLogger(__name__)
+
+MAX_DRIFT = 5.0
+"""Seconds by which a clock that was not set may differ from one beat to the next."""
 
 
 class Heartbeat(threading.Thread):
@@ -29,12 +33,14 @@ class Heartbeat(threading.Thread):
         self.queue = queue
         self.parent = parent
         self._holding: Sequence[Lease] = ()
+        self._offset = _clock_offset()
         self._done = threading.Event()
 
     def run(self) -> None:
         """Beat until `stop`."""
         pause = min(5.0, self.queue.seconds / 3)
         while not self._done.wait(pause):
+            self._notice_jump()
             if self._must_leave():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
@@ -53,6 +59,12 @@ class Heartbeat(threading.Thread):
         self._done.set()
         self.join()
 
+    def _notice_jump(self) -> None:
+        """Say that the machine's clock was set, or that it slept: times shown are off then."""
+        jump, self._offset = _clock_offset() - self._offset, _clock_offset()
+        if abs(jump) > MAX_DRIFT:
+            log.warning("this machine's clock has jumped by %+.0f s; leases do not run on it", jump)
+
     def _must_leave(self) -> bool:
         if self.parent is not None and os.getppid() != self.parent:
             return True
@@ -61,3 +73,7 @@ class Heartbeat(threading.Thread):
         except Exception as error:  # the database may be back at the next beat
             log.warning("cannot renew the lease: %s", reason_of(error))
         return False
+
+
+def _clock_offset() -> float:
+    return time.time() - time.monotonic()

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from lrsearch.errors import StudyError
-from lrsearch.storage import DATABASE_ERRORS, current_time, reason_of, release_leases
+from lrsearch.storage import DATABASE_ERRORS, count_epochs_of, current_time, reason_of
 from lrsearch.study import Study
 from lrsearch.tasks import Slot, check_importable
 
@@ -82,7 +82,7 @@ class WorkerProcess:
         if status in (0, FAILING) or leaving:
             return False
         # restarts count only where no new epoch was trained: a preempted worker is no crash
-        self.restarts = 1 if self._release_leases() else self.restarts + 1
+        self.restarts = 1 if self._count_epochs() else self.restarts + 1
         if self.restarts > self.study.spec.workers.max_restarts:
             return False
         self.next_start = time.monotonic() + min(30.0, 2.0 ** (self.restarts - 1) - 1)
@@ -99,12 +99,12 @@ class WorkerProcess:
         """Whether the process has ended in a crash, for good."""
         return self.process is not None and self.process.poll() not in (None, 0, FAILING)
 
-    def _release_leases(self) -> bool:
-        """Release the leases of the dead process; return whether it had trained any new epoch."""
+    def _count_epochs(self) -> int:
+        """Return how many epochs the dead process was the first to train."""
         pid = self.process.pid if self.process else -1
         host = socket.gethostname()
         study = self.study
-        return release_leases(study.storage, study.study_id, host, pid, self.started) > 0
+        return count_epochs_of(study.storage, study.study_id, host, pid, self.started)
 
 
 def run_workers(

@@ -296,11 +296,11 @@ def test_writing_and_heartbeats_renew_a_lease_and_reading_does_not(storage):
     assert expires(storage, lease) == 1.0
     with storage.guarded(lease.check):
         trial.report(0.5, 1)
-    assert expires(storage, lease) > time.time()
+    assert expires(storage, lease) > 1.0
 
     run_out(storage, lease)
     worker.seen([lease])
-    assert expires(storage, lease) > time.time()
+    assert expires(storage, lease) > 1.0
     assert isinstance(join(study).claim(), Lease)
     assert join(study).claim().number != lease.number
 

@@ -1,5 +1,7 @@
 """Writers are served in order, whoever dies; what belongs together is one transaction."""
 
+import random
+import signal
 import subprocess
 import sys
 import threading
@@ -9,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lrsearch.storage import open_storage, ticket_lock
+from lrsearch.storage import open_storage, sqlite, ticket_lock
 from lrsearch.storage.ticket_lock import TicketLock
 
 
@@ -103,6 +105,71 @@ def test_a_damaged_counter_heals(storage, counter):
     counter.write_bytes(b"\1")
     storage.set_study_user_attr(1, "key", 1)
     assert storage.get_study_user_attrs(1) == {"key": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff" * 16,
+        b"\xff" * 8 + bytes(8),
+        bytes(8) + b"\xff" * 8,
+        (10_000_000).to_bytes(8, "big") + bytes(8),
+        random.Random(0).randbytes(16),
+    ],
+)
+def test_nonsense_in_the_counter_is_ignored_and_mended(storage, counter, monkeypatch, content):
+    counter.write_bytes(content)
+    slept = []
+    monkeypatch.setattr(ticket_lock.time, "sleep", slept.append)
+    assert storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s") == 1
+    assert slept == []
+    assert all_are_done(counter)
+    assert 0 < read(counter)[0] <= ticket_lock.MAX_NUMBER + 1
+
+
+def test_who_waits_behind_many_looks_up_often_enough_to_hear_a_signal(counter, monkeypatch):
+    counter.write_bytes((ticket_lock.MAX_AHEAD).to_bytes(8, "big") + bytes(8))
+    slept, clock = [], [0.0]
+    monkeypatch.setattr(ticket_lock.time, "monotonic", lambda: clock[0])
+
+    def sleep(seconds):
+        slept.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(ticket_lock.time, "sleep", sleep)
+    ticket = TicketLock(str(counter))
+    ticket.wait()
+    ticket.end()
+    assert max(slept) <= 0.05
+    assert sum(slept) >= ticket_lock.STALLED_AFTER
+    assert all_are_done(counter)
+
+
+def test_who_waits_for_a_stopped_process_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sqlite, "SILENT_WAIT", 0.05)
+    code = (
+        "import sys, time; from filelock import FileLock; "
+        f"lock = FileLock({str(tmp_path / 'study.db.lock')!r}); lock.acquire(); "
+        "print('held', flush=True); time.sleep(1000)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+        opened = []
+        opening = threading.Thread(
+            target=lambda: opened.append(open_storage(f"sqlite:///{tmp_path}/study.db"))
+        )
+        opening.start()
+        while f"waiting for process {holder.pid}" not in caplog.text:
+            assert opening.is_alive()
+            time.sleep(0.01)
+        assert opened == []
+    finally:
+        holder.kill()
+        holder.communicate()
+    opening.join()
+    assert opened
 
 
 def test_what_is_written_together_is_written_wholly_or_not_at_all(storage_url):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 BUDGET = 40
 KILLS = 30
-LEASE = 3.0
+LEASE = 5.0
 
 
 def freeze(place, study, pid):

@@ -82,7 +82,7 @@ def test_a_search_whose_workers_are_killed_ends_with_every_trial_and_every_numbe
         trials=40,
         task={"seconds": 0.1},
         pruning=RUNGS,
-        workers={"lease": 2.0, "max_restarts": 20},
+        workers={"lease": 5.0, "max_restarts": 20},
     )
     chance = random.Random(0)
     launcher = place.start("launch", "study.toml", "--workers", "3")
@@ -159,7 +159,7 @@ def test_a_budget_of_epochs_is_kept_by_workers_that_share_it_and_are_killed(plac
         study={"epochs": 101},
         task={"seconds": 0.1},
         pruning=RUNGS,
-        workers={"lease": 2.0, "max_restarts": 20},
+        workers={"lease": 5.0, "max_restarts": 20},
     )
     launcher = place.start("launch", "study.toml", "--workers", "2")
     for _ in range(2):

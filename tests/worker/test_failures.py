@@ -104,7 +104,7 @@ def test_a_read_only_disk_is_named(small_disk, place, command):
 
 @pytest.mark.slow
 def test_a_database_that_vanishes_ends_the_launch_and_comes_back_whole(place):
-    study = place.create("trouble:Fake", trials=2, workers={"lease": 1.0})
+    study = place.create("trouble:Fake", trials=2, workers={"lease": 5.0})
     place.hold()
     launcher = place.start("launch", "study.toml", *ONE_WORKER)
     worker = place.wait_until_held()
@@ -149,7 +149,7 @@ def test_a_database_server_that_crashes_and_comes_back_is_waited_for(
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_configuration_that_kills_its_process_fails_alone(place, workers):
     """One schedule in four does; each takes three workers along, and the study goes on."""
-    sections = {"workers": {"lease": 1.0, "max_failures": 99, "max_restarts": 3}}
+    sections = {"workers": {"lease": 5.0, "max_failures": 99, "max_restarts": 3}}
     study = place.create("trouble:Deadly", trials=6, sampler={"kind": "random"}, **sections)
     launcher = place.start("launch", "study.toml", "--workers", workers)
     assert place.end(launcher) == 0, place.logs()

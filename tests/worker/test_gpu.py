@@ -20,7 +20,7 @@ def test_two_workers_on_one_device_finish_a_study_though_one_is_killed(place, sm
         trials=12,
         task={"data_dir": str(small_data), "epochs": 6},
         pruning={"kind": "horizons", "horizons": [3, 6]},
-        workers={"lease": 3.0},
+        workers={"lease": 5.0},
     )
     place.hold()
     launcher = place.start(

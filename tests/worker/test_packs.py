@@ -37,7 +37,7 @@ def create(place, small_data):
         space = {"families": families, "base_lr": {"low": 0.005, "high": 0.02}}
         return (where or place).create(
             RUN, trials, task=task, space=space, sampler={"kind": "random"}, pruning=pruning,
-            workers={"lease": 2.0},
+            workers={"lease": 5.0},
         )  # fmt: skip
 
     return create

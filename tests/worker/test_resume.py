@@ -57,7 +57,7 @@ def run_out(study):
 
 def test_a_killed_workers_trial_goes_on_in_another_to_the_same_numbers(place, small_data, exact):
     task = {"data_dir": str(small_data), "epochs": 4}
-    study = place.create("trouble:Held", trials=1, task=task, workers={"lease": 1.0})
+    study = place.create("trouble:Held", trials=1, task=task, workers={"lease": 5.0})
     place.hold()
     killed = place.start("work")
     place.wait_until_held()
@@ -142,7 +142,7 @@ def test_a_trial_is_suggested_the_same_wherever_its_worker_died(place):
 @pytest.mark.slow
 def test_one_worker_gives_the_same_study_also_when_killed_and_launched_again(place):
     rungs = {"kind": "horizons", "horizons": [1, 3, 4], "reduction_factor": 2}
-    study = place.create("trouble:Fake", trials=14, workers={"lease": 1.0}, pruning=rungs)
+    study = place.create("trouble:Fake", trials=14, workers={"lease": 5.0}, pruning=rungs)
     place.hold()  # in the second rung
     for _ in range(3):
         launcher = place.start("launch", "study.toml", *ONE_WORKER)
@@ -161,7 +161,7 @@ def test_one_worker_gives_the_same_study_also_when_killed_and_launched_again(pla
 
 
 def test_a_worker_keeps_its_trial_through_a_long_epoch_until_sigterm_hands_it_back(place):
-    study = place.create("trouble:Fake", trials=1, workers={"lease": 1.0})
+    study = place.create("trouble:Fake", trials=1, workers={"lease": 5.0})
     place.hold()
     worker = place.start("work")
     place.wait_until_held()
@@ -195,7 +195,7 @@ def test_stop_makes_all_workers_leave_and_resume_goes_on(place):
 
 
 def test_a_launcher_that_dies_leaves_no_worker_behind(place):
-    study = place.create("trouble:Fake", trials=3, workers={"lease": 3.0})
+    study = place.create("trouble:Fake", trials=3, workers={"lease": 5.0})
     place.hold()
     launcher = place.start("launch", "study.toml", "--workers", "2")
     workers = {place.wait_until_held(), place.wait_until_held()}
@@ -225,7 +225,7 @@ def test_a_worker_frozen_beyond_its_lease_leaves_its_trial_to_its_successor(
     place, small_data, exact
 ):
     task = {"data_dir": str(small_data), "epochs": 4}
-    study = place.create("trouble:Held", trials=1, task=task, workers={"lease": 1.0})
+    study = place.create("trouble:Held", trials=1, task=task, workers={"lease": 5.0})
     place.hold()
     frozen = place.start("work")
     place.wait_until_held()
