@@ -2,7 +2,13 @@
 
 from lrsearch.storage.engine import Storage, open_storage
 from lrsearch.storage.leases import END, Lease, LeaseLost
-from lrsearch.storage.messages import DATABASE_ERRORS, masked, reason_of, storage_errors
+from lrsearch.storage.messages import (
+    DATABASE_ERRORS,
+    is_disconnect,
+    masked,
+    reason_of,
+    storage_errors,
+)
 from lrsearch.storage.metrics import (
     EpochMetrics,
     RunEnd,
@@ -18,6 +24,7 @@ from lrsearch.storage.optuna_private import (
     study_id_of,
     trial_id_of,
 )
+from lrsearch.storage.postgresql import leave_soon
 from lrsearch.storage.queue import (
     FINISHED,
     BegunTrial,

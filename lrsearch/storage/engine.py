@@ -31,14 +31,11 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from lrsearch.errors import StorageError
-from lrsearch.storage import sqlite
+from lrsearch.storage import postgresql, sqlite
 from lrsearch.storage.messages import masked, storage_errors
 from lrsearch.storage.optuna_private import FrozenStudy, reports, stored_report, trials
 from lrsearch.storage.read_cache import ReadCache
 from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
-
-MAX_IDLE = 60
-"""Seconds that a PostgreSQL transaction may wait for its client; a machine may die in one."""
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 _writing: ContextVar[Connection | None] = ContextVar("writing", default=None)
@@ -60,16 +57,10 @@ class Storage(ReadCache):
     """
 
     def __init__(self, url: URL) -> None:
-        kwargs: dict[str, Any] = {"pool_pre_ping": True}
-        if url.get_backend_name() == "sqlite":
-            kwargs = {"creator": partial(sqlite.connect, str(url.database))}
-        super().__init__(
-            url.render_as_string(hide_password=False), kwargs, skip_table_creation=True
-        )
+        text = url.render_as_string(hide_password=False)
+        super().__init__(text, _engine_options(url), skip_table_creation=True)
         self.engine.dispose()  # what the constructor opened does not know the event
         event.listen(self.engine, "begin", _begin)
-        if url.get_backend_name() == "postgresql":
-            event.listen(self.engine, "connect", _limit_idle)
 
     @property
     def files(self) -> Path:
@@ -238,10 +229,13 @@ def _as_reader() -> Iterator[None]:
         _reading.reset(token)
 
 
-def _limit_idle(connection: Any, _record: Any) -> None:
-    """Have the server end what a client that has gone silent leaves open: its locks stop others."""
-    connection.execute(f"SET idle_in_transaction_session_timeout = '{MAX_IDLE}s'")
-    connection.commit()
+def _engine_options(url: URL) -> dict[str, Any]:
+    """Return how SQLAlchemy is to connect."""
+    if url.get_backend_name() == "sqlite":
+        return {"creator": partial(sqlite.connect, str(url.database))}
+    if url.get_dialect().driver == "psycopg":
+        return {"creator": partial(postgresql.connect, url), "pool_pre_ping": True}
+    return {"pool_pre_ping": True}
 
 
 def _begin(connection: Connection) -> None:
@@ -294,12 +288,14 @@ def open_storage(url: str, *, create: bool = True) -> Storage:
 
 def _open(url: URL, create: bool) -> Storage:
     if create:
-        engine = create_engine(url, poolclass=NullPool)
+        is_server = url.get_backend_name() == "postgresql"
+        options = _engine_options(url) if is_server else {}  # a file is made where it is missing
+        engine = create_engine(url, poolclass=NullPool, **options)
         with engine.begin() as connection:
-            if url.get_backend_name() == "postgresql":  # for SQLite the caller holds a file lock
+            if is_server:  # for SQLite the caller holds a file lock
                 connection.execute(text("SELECT pg_advisory_xact_lock(7236751)"))
             # Optuna's storage makes its tables by itself when it is constructed
-            plain = RDBStorage(url.render_as_string(hide_password=False))
+            plain = RDBStorage(url.render_as_string(hide_password=False), options or None)
             plain.engine.dispose()
             create_tables(connection)
     storage = Storage(url)

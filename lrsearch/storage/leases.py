@@ -23,7 +23,7 @@ HANDED_BACK = 0.0
 DIED = -1.0
 """When a lease expires whose holder is known to be dead."""
 LIVING = 300.0
-"""Seconds that a lease outlasts its end where the holder's process is known to live: it is slow."""
+"""Seconds that a lease in SQLite outlasts its end where the holder's process lives: it is slow."""
 END = -1
 """In place of a rung: the trial has waited to go on, and is to end."""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from lrsearch.errors import StorageError
 
@@ -28,6 +28,16 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     except (*DATABASE_ERRORS, OSError) as error:
         reason = reason_of(error)
         raise StorageError(f"storage {masked(url)} cannot be used: {reason}") from error
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Return whether a connection that worked was lost, which a moment later may be well again."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DBAPIError) and cause.connection_invalidated:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def reason_of(error: Exception) -> str:

@@ -16,7 +16,13 @@ from types import FrameType
 from typing import Any
 
 from lrsearch.errors import StudyError
-from lrsearch.storage import DATABASE_ERRORS, count_epochs_of, current_time, reason_of
+from lrsearch.storage import (
+    DATABASE_ERRORS,
+    count_epochs_of,
+    current_time,
+    leave_soon,
+    reason_of,
+)
 from lrsearch.study import Study
 from lrsearch.tasks import Slot, check_importable
 
@@ -195,11 +201,13 @@ def _signals(processes: list[WorkerProcess]) -> Iterator[list[float]]:
             _send(processes, signal.SIGKILL)
             os._exit(130)
         leaving.append(time.monotonic())
+        leave_soon(True)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield leaving
     finally:
+        leave_soon(False)
         for number, handler in before.items():
             signal.signal(number, handler)
 

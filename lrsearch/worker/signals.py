@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from lrsearch.storage import leave_soon
+
 _T = TypeVar("_T")
 
 
@@ -20,7 +22,8 @@ class Interrupted(BaseException):
 class Signals:
     """SIGINT and SIGTERM: the first lets go of training at once, a second SIGINT ends the process.
 
-    Elsewhere (in the storage, in a checkpoint) it waits for the next epoch, `sleep` or `check`.
+    Elsewhere (in the storage, in a checkpoint) it waits for the next epoch, `sleep` or `check`; a
+    storage that does not answer is then given up within seconds.
 
     Args:
         may_exit: whether the process is the worker's own; else a second SIGINT is a
@@ -39,6 +42,7 @@ class Signals:
         try:
             yield
         finally:
+            leave_soon(False)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -76,6 +80,7 @@ class Signals:
                 raise KeyboardInterrupt
             os._exit(130)
         self.received = True
+        leave_soon(True)
         if self._interruptible:
             self._interruptible = False
             raise Interrupted

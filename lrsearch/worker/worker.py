@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
+from lrsearch.errors import StorageError
 from lrsearch.storage import (
     DATABASE_ERRORS,
     Lease,
     NoTrialReason,
     TrialQueue,
+    is_disconnect,
     open_storage,
     reason_of,
     storage_errors,
 )
-from lrsearch.study import open_study
+from lrsearch.study import Study, open_study
 from lrsearch.tasks import Task, prepare_torch
 from lrsearch.worker.callbacks import Callbacks, Factory
 from lrsearch.worker.grouping import choose_grouping
@@ -24,6 +28,8 @@ from lrsearch.worker.plan import plan_of
 from lrsearch.worker.signals import Interrupted, Signals
 from lrsearch.worker.trainer import Trainer
 from lrsearch.worker.trial import StudyTasks
+
+_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -67,20 +73,16 @@ def work(
     with signals.installed():
         if task is None:
             prepare_torch(device)
-        storage = open_storage(url, create=False)
-        study = open_study(storage, name)
-        tasks = StudyTasks(study.spec, study.rungs, task)
-        told = Callbacks.of(study, callbacks)
-        limits = study.spec.workers
-        queue = TrialQueue(
-            storage,
-            study.study_id,
-            device,
-            limits.lease,
-            limits.max_failures,
-            plan_of(study),
-            epochs=sum(rung.epochs for rung in study.rungs),
-        )
+        try:
+            with storage_errors(url):
+                opening = partial(_open, url, name)
+                study, target = _retrying(opening, signals, began=False)
+            tasks = StudyTasks(study.spec, study.rungs, task)
+            told = Callbacks.of(study, callbacks)
+            with storage_errors(url):
+                queue = _retrying(partial(_join, study, device), signals)
+        except Interrupted:
+            return None
         heartbeat = Heartbeat(queue, parent)
         heartbeat.start()
         try:
@@ -88,14 +90,14 @@ def work(
                 study,
                 tasks,
                 device,
-                choose_grouping(tasks, study.target, device, pack),
+                choose_grouping(tasks, target, device, pack),
                 next_progress=signals.next_progress,
                 check=signals.check,
                 on_pause=queue.pause,
                 on_end=lambda lease, failed: queue.end(lease, failed=failed),
                 callbacks=told,
             )
-            with storage_errors(storage.engine.url):
+            with storage_errors(url):
                 return _loop(queue, heartbeat, trainer, signals)
         except Interrupted:
             return None
@@ -109,27 +111,65 @@ def work(
 def _loop(
     queue: TrialQueue, heartbeat: Heartbeat, trainer: Trainer, signals: Signals
 ) -> NoTrialReason:
-    """Claim and train until there is nothing left; wait where the storage fails for a while."""
+    """Claim and train until there is nothing left."""
+
+    def step() -> NoTrialReason | None:
+        leases: list[Lease] = []
+        reason = _claim(queue, trainer.grouping.size, leases)
+        if leases:
+            _train(leases, queue, heartbeat, trainer)
+            return None
+        return reason
+
+    while True:
+        reason = _retrying(step, signals)
+        if reason is NoTrialReason.WAIT:
+            signals.sleep(POLL)
+        elif reason:
+            return reason
+
+
+def _retrying(act: Callable[[], _T], signals: Signals, *, began: bool = True) -> _T:
+    """Act; where the storage fails, wait for a while and act again.
+
+    Where nothing has begun yet, a storage that never answered is more likely a mistake.
+    """
     failures = 0
     while True:
         signals.check()
-        leases: list[Lease] = []
         try:
-            reason = _claim(queue, trainer.grouping.size, leases)
-            if leases:
-                _train(leases, queue, heartbeat, trainer)
-            elif reason is NoTrialReason.WAIT:
-                signals.sleep(POLL)
-            elif reason:
-                return reason
-            failures = 0
-        except DATABASE_ERRORS as error:
+            return act()
+        except (*DATABASE_ERRORS, StorageError) as error:
+            began = began or is_disconnect(error)
             failures += 1
-            if failures > RETRIES:
+            failed = isinstance(error, DATABASE_ERRORS) or isinstance(
+                error.__cause__, DATABASE_ERRORS
+            )
+            if not (began and failed) or failures > RETRIES:
                 raise
             pause = min(30.0, 0.5 * 2**failures)
             log.warning("the storage fails, trying again in %.0f s: %s", pause, reason_of(error))
             signals.sleep(pause)
+
+
+def _open(url: str, name: str | None) -> tuple[Study, int]:
+    """Open a study; return it, and its budget of trials."""
+    study = open_study(open_storage(url, create=False), name)
+    return study, study.target
+
+
+def _join(study: Study, device: str) -> TrialQueue:
+    """Return what gives out the trials of a study."""
+    limits = study.spec.workers
+    return TrialQueue(
+        study.storage,
+        study.study_id,
+        device,
+        limits.lease,
+        limits.max_failures,
+        plan_of(study),
+        epochs=sum(rung.epochs for rung in study.rungs),
+    )
 
 
 def _claim(queue: TrialQueue, size: int, leases: list[Lease]) -> NoTrialReason | None:

@@ -377,7 +377,7 @@ def test_a_trial_that_somebody_finished_by_hand_is_left_alone(storage):
 @pytest.mark.slow
 @pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
 def test_a_machine_that_dies_in_a_transaction_holds_up_nobody(storage_url, monkeypatch):
-    monkeypatch.setattr("lrsearch.storage.engine.MAX_IDLE", 1)
+    monkeypatch.setattr("lrsearch.storage.postgresql.MAX_IDLE", 1)
     monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=60s")  # instead of waiting for ever
     dead, living = (make(open_storage(storage_url)) for _ in range(2))
     lease = join(dead).claim()

@@ -68,20 +68,20 @@ class Place:
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         """Start `lrsearch` with these arguments; what it says goes to a file."""
+        if args[0] in ("launch", "resume", "work") and "--device" not in args:
+            args = (*args, "--device", "cpu")
+        return self.run(sys.executable, "-m", "lrsearch", *args)
+
+    def run(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command here, with this place's storage; what it says goes to a file."""
         path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
             "LRSEARCH_STORAGE": self.url,
             "PYTHONPATH": os.pathsep.join(path),
         }
-        if args[0] in ("launch", "resume", "work") and "--device" not in args:
-            args = (*args, "--device", "cpu")
         with (self.folder / f"said-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "lrsearch", *args],
-                cwd=self.folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log
             )
         self.processes.append(process)
         return process
