@@ -53,7 +53,7 @@ class CountingRecorder:
     def load(self) -> tuple[int, None]:
         return 0, None
 
-    def save(self, run: int, state: Any) -> None:
+    def save(self, run: int, epoch: int, state: Any) -> None:
         pass
 
     def record(self, row: EpochMetrics) -> None:

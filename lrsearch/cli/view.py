@@ -162,6 +162,8 @@ def _workers(status: Status) -> Table:
 
 def _running(trial: RunningTrial) -> tuple[str, ...]:
     epoch = f"{trial.epoch}/{trial.horizon}"
+    if trial.slow is not None:
+        epoch += f" (slow: {trial.slow:.0f} s)"
     values = (trial.trial, trial.schedule, epoch, trial.loss, trial.lr)
     return tuple("-" if value is None else format_value(value) for value in values)
 

@@ -13,9 +13,11 @@ from lrsearch.storage.metrics import (
     EpochMetrics,
     RunEnd,
     count_epochs,
+    is_slow,
     read_metrics,
     read_run_ends,
     record_metrics,
+    slow_trials,
 )
 from lrsearch.storage.optuna_private import (
     plot_attribute,
@@ -33,6 +35,7 @@ from lrsearch.storage.queue import (
     Step,
     TrialQueue,
     count_finished_trials,
+    ended_among,
 )
 from lrsearch.storage.studies import (
     StudyRow,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from statistics import median
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
@@ -98,6 +99,41 @@ def epochs_trained(connection: Connection, study_id: int) -> int:
     """Return the same within a transaction."""
     query = select(func.count()).select_from(table).where(table.c.study_id == study_id)
     return connection.execute(query).scalar_one()
+
+
+SLOW = 10.0
+"""An epoch that takes so many times as long as others is slow,"""
+LEAST_SLOW = 30.0
+"""if it takes so many seconds;"""
+_LATEST = 500
+"""it is compared with so many."""
+
+
+def is_slow(seconds: float, others: Collection[float]) -> bool:
+    """Return whether an epoch takes much longer than others, which took so many seconds each."""
+    return len(others) >= 3 and seconds > max(LEAST_SLOW, SLOW * median(others))
+
+
+def slow_trials(storage: Storage, study_id: int) -> dict[int, float]:
+    """Return the trials in training whose epoch is slow: by Optuna's id, its seconds so far."""
+    latest = select(table.c.trial, table.c.run, table.c.epoch, table.c.recorded)
+    latest = latest.where(table.c.study_id == study_id).order_by(table.c.recorded.desc())
+    of_trial = and_(table.c.study_id == trials.c.study_id, table.c.trial == trials.c.number)
+    running = (
+        select(leases.c.trial_id, leases.c.begun, func.max(table.c.recorded).label("recorded"))
+        .join(trials, trials.c.trial_id == leases.c.trial_id)
+        .outerjoin(table, of_trial)
+        .where(leases.c.study_id == study_id, leases.c.ended.is_(None))
+        .group_by(leases.c.lease_id, leases.c.trial_id, leases.c.begun)
+    )
+    with storage.reading() as connection:
+        time = now(connection)
+        at = {row[:3]: row.recorded for row in connection.execute(latest.limit(_LATEST))}
+        rows = connection.execute(running).all()
+    before = ((at.get((trial, run, epoch - 1)), end) for (trial, run, epoch), end in at.items())
+    others = [end - begun for begun, end in before if begun is not None]
+    passed = {row.trial_id: time - max(row.begun, row.recorded or 0.0) for row in rows}
+    return {trial: seconds for trial, seconds in passed.items() if is_slow(seconds, others)}
 
 
 def _to_json(value: float) -> float | str:

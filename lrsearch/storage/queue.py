@@ -237,6 +237,12 @@ class TrialQueue:
             stopping = select(studies.c.stopping).where(studies.c.study_id == self.study_id)
             return bool(connection.execute(stopping).scalar())
 
+    def give_up(self, holding: Collection[Lease]) -> None:
+        """Let others take over at once, as if this worker had died."""
+        with self.storage.engine.begin() as connection:
+            for lease in holding:
+                connection.execute(update(leases).where(lease.is_open()).values(expires=DIED))
+
     def leave(self) -> None:
         """Say that the worker has gone."""
         with self.storage.engine.begin() as connection:
@@ -449,6 +455,14 @@ def count_finished(connection: Connection, study_id: int) -> int:
         .select_from(trials)
         .where(trials.c.study_id == study_id, trials.c.state.in_(FINISHED))
     ).scalar_one()
+
+
+def ended_among(storage: Storage, study_id: int, numbers: Collection[int]) -> list[int]:
+    """Return which of some trials, by their numbers, have ended: finished or failed."""
+    of_trials = trials.c.study_id == study_id, trials.c.number.in_(numbers)
+    ended = trials.c.state.in_((*FINISHED, TrialState.FAIL))
+    with storage.reading() as connection:
+        return list(connection.execute(select(trials.c.number).where(*of_trials, ended)).scalars())
 
 
 def count_finished_trials(storage: Storage, study_id: int) -> int:

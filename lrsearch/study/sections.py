@@ -172,11 +172,14 @@ class WorkersSection(Section):
     After `lease` seconds (5 and more in a new study) without a sign of life a worker's trials are
     taken over; at once where its process was on the same machine and has died. The study stops
     after `max_failures` failed trials in a row. A worker that crashes before it has trained an
-    epoch is started again at most `max_restarts` times. `callbacks` name (`module:factory`) what
+    epoch is started again at most `max_restarts` times. One whose epoch takes longer than
+    `epoch_limit` has crashed; a trial with which three workers in a row crash, none of them after a
+    new epoch, has failed. `callbacks` name (`module:factory`) what
     each worker tells of every epoch and trial, such as `lrsearch.tracking:tensorboard`.
     """
 
     lease: float = Field(default=60.0, ge=1, allow_inf_nan=False)
+    epoch_limit: Seconds | None = None
     max_failures: int = Field(default=3, ge=1)
     max_restarts: int = Field(default=3, ge=0)
     callbacks: list[Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]] = []

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import StudyError
 from lrsearch.search import SeedModel
-from lrsearch.storage import EpochMetrics, count_epochs, masked, read_workers
+from lrsearch.storage import EpochMetrics, count_epochs, masked, read_workers, slow_trials
 from lrsearch.study.records import TrialRecord, epochs_by_trial
 from lrsearch.study.study import Study
 
@@ -67,7 +67,8 @@ class RunningTrial:
     """A trial that a worker trains.
 
     The epochs trained in the present run, that run's length in epochs (its horizon), the family,
-    and the learning rate and loss of the last epoch.
+    and the learning rate and loss of the last epoch. `slow` are the seconds that its present epoch
+    has taken, where those are ten times as many as others took; else none.
     """
 
     trial: int
@@ -76,6 +77,7 @@ class RunningTrial:
     schedule: str | None
     lr: float | None
     loss: float | None
+    slow: float | None
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerS
     held = {row.id: [records[trial] for trial in row.trials if trial in records] for row in rows}
     numbers = [record.number for mine in held.values() for record in mine]
     epochs = epochs_by_trial(study.storage, study.study_id, numbers)
+    slow = slow_trials(study.storage, study.study_id) if numbers else {}
     workers = [
         WorkerStatus(
             id=row.id,
@@ -200,14 +203,17 @@ def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerS
             device=row.device,
             last_seen=row.last_seen,
             alive=not row.dead and row.silent <= study.spec.workers.lease,
-            trials=[_running(record, epochs.get(record.number, [])) for record in held[row.id]],
+            trials=[
+                _running(record, epochs.get(record.number, []), slow.get(record.id))
+                for record in held[row.id]
+            ],
         )
         for row in rows
     ]
     return [worker for worker in workers if worker.alive or worker.trials]
 
 
-def _running(record: TrialRecord, epochs: list[EpochMetrics]) -> RunningTrial:
+def _running(record: TrialRecord, epochs: list[EpochMetrics], slow: float | None) -> RunningTrial:
     last = epochs[-1] if epochs else None
     run = last.run if last else 0
     if last and last.epoch == record.rungs[run].epochs and run + 1 < len(record.rungs):
@@ -219,4 +225,5 @@ def _running(record: TrialRecord, epochs: list[EpochMetrics]) -> RunningTrial:
         schedule=record.family or None,
         lr=last.lr if last else None,
         loss=last.metrics.get("train_loss", last.metrics.get("val_loss")) if last else None,
+        slow=slow,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
@@ -55,8 +56,16 @@ class Checkpoints:
                 unfinished.unlink()
             raise StorageError(f"cannot write the checkpoint {path}: {error}") from error
 
-    def load(self, trial: int) -> tuple[dict[str, Any] | None, list[Path]]:
-        """Return the newest state of a trial that can be read, and the damaged files before it."""
+    def load(
+        self, trial: int, trained: Collection[tuple[int, int]] | None = None
+    ) -> tuple[dict[str, Any] | None, list[Path]]:
+        """Return the newest state of a trial that can be used, and the files that cannot before it.
+
+        Args:
+            trial: its number.
+            trained: the runs and epochs that are stored; a state that is ahead of them cannot be
+                used, since what was shown on the way there is lost. Else all can.
+        """
         import torch
 
         damaged: list[Path] = []
@@ -64,10 +73,20 @@ class Checkpoints:
             try:
                 content = _unsealed(path.read_bytes())
                 state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-                return {"run": state["run"], "state": state["state"]}, damaged
+                run, inner = state["run"], state["state"]
+                epoch = state.get("epoch", (inner or {}).get("epoch", 0))  # older ones: the task's
+                if trained is not None and any(
+                    (run, e) not in trained for e in range(1, epoch + 1)
+                ):
+                    raise ValueError("it is ahead of the database")
+                return {"run": run, "state": inner}, damaged
             except Exception:  # whatever a damaged file makes torch raise
                 damaged.append(path)
         return None, damaged
+
+    def trials(self) -> set[int]:
+        """Return the numbers of the trials that have left anything."""
+        return {int(path.name.split("-")[1]) for path in self.folder.glob("trial-*-lease-*")}
 
     def remove(self, trial: int) -> None:
         """Remove all that a trial has left."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lrsearch.errors import StorageError
-from lrsearch.storage import EpochMetrics, Lease, record_metrics
+from lrsearch.storage import EpochMetrics, Lease, read_metrics, record_metrics
 from lrsearch.study import Study
 from lrsearch.worker.checkpoints import Checkpoints
 
@@ -22,8 +22,8 @@ class Recorder(Protocol):
         """Return the run to go on with, from 0, and the state in it (`None`: from its start)."""
         ...
 
-    def save(self, run: int, state: dict[str, Any] | None) -> None:
-        """Keep where the trial stands."""
+    def save(self, run: int, epoch: int, state: dict[str, Any] | None) -> None:
+        """Keep where the trial stands: in a run, after an epoch of it (0: at its start)."""
         ...
 
     def record(self, row: EpochMetrics) -> None:
@@ -44,18 +44,25 @@ class TrialRecorder:
     lease: Lease
 
     def load(self) -> tuple[int, dict[str, Any] | None]:
-        """Load the last checkpoint that can be read."""
-        saved, damaged = self.checkpoints.load(self.lease.number)
-        for path in damaged:
-            name = path.name
-            log.warning("trial %d: checkpoint %s is damaged and left out", self.lease.number, name)
+        """Load the last checkpoint that can be used."""
+        number = self.lease.number
+        rows = read_metrics(self.study.storage, self.study.study_id, [number])
+        saved, left_out = self.checkpoints.load(number, {(row.run, row.epoch) for row in rows})
+        for path in left_out:
+            log.warning(
+                "trial %d: checkpoint %s is damaged, or ahead of the database, and left out",
+                number,
+                path.name,
+            )
         return (saved["run"], saved["state"]) if saved else (0, None)
 
-    def save(self, run: int, state: dict[str, Any] | None) -> None:
+    def save(self, run: int, epoch: int, state: dict[str, Any] | None) -> None:
         """Save a checkpoint; one that cannot be saved only costs time if the worker dies."""
         try:
             self.checkpoints.save(
-                self.lease.number, self.lease.lease_id, {"run": run, "state": state}
+                self.lease.number,
+                self.lease.lease_id,
+                {"run": run, "epoch": epoch, "state": state},
             )
         except StorageError as error:
             log.warning("trial %d goes on without: %s", self.lease.number, error)

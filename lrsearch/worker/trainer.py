@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -16,7 +16,7 @@ from typing import Protocol
 from optuna.trial import TrialState
 
 from lrsearch.errors import LrsearchError, StorageError, TaskError
-from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, read_metrics
+from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, ended_among, read_metrics
 from lrsearch.study import Attribute, Study
 from lrsearch.tasks import Progress, out_of_memory, run_task
 from lrsearch.worker.callbacks import Callbacks
@@ -138,6 +138,13 @@ class Trainer:
         self.on_end = on_end
         self.callbacks = callbacks or Callbacks(study)
         self.checkpoints = Checkpoints(study.files / "checkpoints")
+
+    def sweep(self) -> None:
+        """Remove the checkpoints of trials whose workers died between ending and removing them."""
+        with suppress(OSError):
+            if left := self.checkpoints.trials():
+                for number in ended_among(self.study.storage, self.study.study_id, left):
+                    self.checkpoints.remove(number)
 
     def train(self, leases: Sequence[Lease]) -> None:
         """Train trials to their ends, from the shortest horizon on.

@@ -189,7 +189,7 @@ class TrialInTraining:
         if self.trial.should_prune():
             self.wants = Outcome(TrialState.PRUNED)
         elif decision.progress.epoch == run.epochs:
-            self.recorder.save(run.number + 1, None)
+            self.recorder.save(run.number + 1, 0, None)
             self.wants = self._run(run.number + 1, None)
         else:
             self._save(run, decision.progress)
@@ -271,7 +271,7 @@ class TrialInTraining:
 
     def _save(self, run: Run, progress: Progress) -> None:
         if progress.capture is not None:
-            self.recorder.save(run.number, progress.capture())
+            self.recorder.save(run.number, progress.epoch, progress.capture())
 
     def _row(self, run: Run, progress: Progress) -> EpochMetrics:
         """Return what an epoch showed; after the last of a confirmation, on the test set too."""

@@ -83,7 +83,8 @@ def work(
                 queue = _retrying(partial(_join, study, device), signals)
         except Interrupted:
             return None
-        heartbeat = Heartbeat(queue, parent)
+        limit = study.spec.workers.epoch_limit
+        heartbeat = Heartbeat(queue, parent, limit if signals.may_exit else None)
         heartbeat.start()
         try:
             trainer = Trainer(
@@ -91,7 +92,7 @@ def work(
                 tasks,
                 device,
                 choose_grouping(tasks, target, device, pack),
-                next_progress=signals.next_progress,
+                next_progress=heartbeat.timed(signals.next_progress),
                 check=signals.check,
                 on_pause=queue.pause,
                 on_end=lambda lease, failed: queue.end(lease, failed=failed),
@@ -114,6 +115,7 @@ def _loop(
     """Claim and train until there is nothing left."""
 
     def step() -> NoTrialReason | None:
+        trainer.sweep()
         leases: list[Lease] = []
         reason = _claim(queue, trainer.grouping.size, leases)
         if leases:
