@@ -16,6 +16,20 @@ Every message says the value, the rule and the fix; the command line prints it a
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import category
+
+
+def printable(text: str) -> str:
+    r"""Return a text whose control characters are escaped: names may hold what rewrites a terminal.
+
+    Example:
+        >>> print(printable("a\x1b[2Jb"))
+        a\x1b[2Jb
+    """
+    return "".join(
+        sign.encode("unicode_escape").decode() if category(sign) == "Cc" and sign != "\n" else sign
+        for sign in text
+    )
 
 
 class LrsearchError(Exception):

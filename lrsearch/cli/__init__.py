@@ -20,7 +20,7 @@ from lrsearch.cli import (
     train,
     work,
 )
-from lrsearch.errors import LrsearchError
+from lrsearch.errors import LrsearchError, printable
 
 app = typer.Typer(
     name="lrsearch",
@@ -70,7 +70,10 @@ def main() -> None:
     try:
         app(prog_name="lrsearch")
     except LrsearchError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
+        sys.exit(1)
+    except RecursionError:
+        typer.echo("error: what was read is nested too deeply", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

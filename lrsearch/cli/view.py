@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.errors import StudyError
+from lrsearch.errors import StudyError, printable
 from lrsearch.schedules import Schedule, format_value
 from lrsearch.storage import EpochMetrics, masked
 from lrsearch.study import Best, RunningTrial, Status, no_result, read_status
@@ -40,8 +41,9 @@ class LiveView:
         self.last_line = ""
 
     def __enter__(self) -> Self:
+        where = printable(masked(self.study.storage.engine.url))
         self.console.print(
-            f"study [bold]{self.study.name}[/] in {masked(self.study.storage.engine.url)}",
+            Text.assemble("study ", (printable(self.study.name), "bold"), f" in {where}"),
             highlight=False,
         )
         if self.console.is_terminal:
@@ -81,7 +83,8 @@ class LiveView:
 
 def print_status(status: Status, metric: str) -> None:
     """Print where a study stands."""
-    Console().print(f"study {status.study} in {status.storage}", highlight=False, markup=False)
+    line = printable(f"study {status.study} in {status.storage}")
+    Console().print(line, highlight=False, markup=False)
     Console().print(_panel(status, metric, ""))
 
 
@@ -102,8 +105,9 @@ def print_result(study: Study, url: str) -> None:
     for name, value in _flat(best.schedule).items():
         table.add_row(name, format_value(value))
     console.print(table)
-    name = f" --study {study.name}" if len(study.storage.get_all_studies()) > 1 else ""
-    where = f"--storage {masked(url)}{name}"
+    several = len(study.storage.get_all_studies()) > 1
+    name = f" --study {shlex.quote(printable(study.name))}" if several else ""
+    where = f"--storage {shlex.quote(printable(masked(url)))}{name}"
     console.print("\n[bold]Next[/]")
     for command, what in (
         (f"lrsearch export {where} -o best.json", "take it along (also csv, python)"),

@@ -45,6 +45,8 @@ def load_schedule(path: str | Path) -> Schedule:
         raise ScheduleError(f"cannot read the schedule {path}: {error.strerror}") from None
     except ValueError as error:
         raise ScheduleError(f"{path} is not valid JSON: {error}") from None
+    except RecursionError:
+        raise ScheduleError(f"{path} is nested too deeply for a schedule") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT or "schedule" not in data:
         raise ScheduleError(
             f'{path} is no exported schedule: it needs "format": {FORMAT} and "schedule"; '

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -41,7 +42,7 @@ class SeededSampler(BaseSampler):
         seed: int,
         number: int,
         family: str | None = None,
-        seen: Callable[[FrozenTrial], FrozenTrial | None] | None = None,
+        seen: Callable[[FrozenTrial], Seen | None] | None = None,
         earlier: Sequence[FrozenTrial] = (),
     ) -> None:
         self.earlier = earlier
@@ -92,9 +93,11 @@ class SeededSampler(BaseSampler):
             return study, trial
         if self._view is None:
             seen = self.seen or _ended
-            shown = [t for t in map(seen, study.get_trials(deepcopy=False)) if t is not None]
+            # which ones is decided first: to copy all of some thousands takes a while
+            shown = [s for s in map(seen, study.get_trials(deepcopy=False)) if s is not None]
             view = study_in_memory(study.direction)
-            view.add_trials([*self.earlier, *_telling(shown, study.direction)])
+            told = _telling(shown, study.direction)
+            view.add_trials([*self.earlier, *(each.copy() for each in told)])
             view.add_trial(create_trial(state=TrialState.RUNNING))
             self._view = view, view.get_trials(deepcopy=False)[-1]
         return self._view
@@ -121,19 +124,28 @@ def study_in_memory(direction: StudyDirection) -> optuna.Study:
     return optuna.load_study(study_name="in memory", storage=storage)
 
 
-def _ended(trial: FrozenTrial) -> FrozenTrial | None:
-    return trial if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+class Seen(NamedTuple):
+    """A trial as a sampler is to see it: complete with a value, or pruned; `copy` makes it so."""
+
+    value: float | None
+    copy: Callable[[], FrozenTrial]
 
 
-def _telling(trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+def _ended(trial: FrozenTrial) -> Seen | None:
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+        return None
+    return Seen(trial.values[0] if trial.values else None, lambda: trial)
+
+
+def _telling(trials: list[Seen], direction: StudyDirection) -> list[Seen]:
     """Return the latest trials and the best of those before them, at most `MAX_SEEN`."""
     latest = MAX_SEEN * 2 // 3
-    earlier = [trial for trial in trials[:-latest] if trial.state == TrialState.COMPLETE]
-    earlier.sort(key=lambda trial: trial.values[0], reverse=direction == StudyDirection.MAXIMIZE)
+    earlier = [trial for trial in trials[:-latest] if trial.value is not None]
+    earlier.sort(key=lambda trial: trial.value or 0.0, reverse=direction == StudyDirection.MAXIMIZE)
     return [*earlier[: MAX_SEEN - latest], *trials[-latest:]]
 
 
-def seen_by_samplers(rungs: Sequence[Rung]) -> Callable[[FrozenTrial], FrozenTrial | None]:
+def seen_by_samplers(rungs: Sequence[Rung]) -> Callable[[FrozenTrial], Seen | None]:
     """Return how a sampler sees the trials of a study whose trials climb rungs.
 
     One that was trained in full is complete, with the mean over its seeds; one that has trained a
@@ -141,21 +153,23 @@ def seen_by_samplers(rungs: Sequence[Rung]) -> Callable[[FrozenTrial], FrozenTri
     and a trial that was not trained since another has the same curve, is not seen.
     """
 
-    def seen(trial: FrozenTrial) -> FrozenTrial | None:
+    def seen(trial: FrozenTrial) -> Seen | None:
         reports = trial.intermediate_values
         infeasible = any(value > 0 for value in trial.constraints.values())
         if trial.state == TrialState.FAIL or not (reports or infeasible):
             return None
         full = values_in_full(reports, rungs)
-        complete = bool(full) and not infeasible
-        return create_trial(
-            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-            value=fmean(full) if complete else None,
+        value = fmean(full) if full and not infeasible else None
+        copy = partial(
+            create_trial,
+            state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
+            value=value,
             params=trial.params,
             distributions=trial.distributions,
             intermediate_values=reports,
             constraints=trial.constraints,
         )
+        return Seen(value, copy)
 
     return seen
 

@@ -26,13 +26,12 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from lrsearch.errors import StorageError
 from lrsearch.storage import postgresql, sqlite
-from lrsearch.storage.messages import masked, storage_errors
+from lrsearch.storage.messages import masked, parse_url, storage_errors
 from lrsearch.storage.optuna_private import FrozenStudy, reports, stored_report, trials
 from lrsearch.storage.read_cache import ReadCache
 from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
@@ -264,7 +263,7 @@ def open_storage(url: str, *, create: bool = True) -> Storage:
             newer than this lrsearch. Passwords are masked in every message.
     """
     try:
-        parsed = make_url(url)
+        parsed = parse_url(url)
     except (ArgumentError, ValueError):
         hint = f" (did you mean sqlite:///{url}?)" if url.endswith(".db") else ""
         raise StorageError(

@@ -30,6 +30,21 @@ def storage_errors(url: str | URL) -> Iterator[None]:
         raise StorageError(f"storage {masked(url)} cannot be used: {reason}") from error
 
 
+_SQLITE = "sqlite:///"
+
+
+def parse_url(url: str | URL) -> URL:
+    """Return the parts of a URL; one for SQLite has only a path, whatever signs that holds.
+
+    Example:
+        >>> parse_url("sqlite:///50% ? & more.db").database
+        '50% ? & more.db'
+    """
+    if isinstance(url, str) and url.startswith(_SQLITE):
+        return URL.create("sqlite", database=url.removeprefix(_SQLITE))
+    return make_url(url)
+
+
 def is_disconnect(error: BaseException) -> bool:
     """Return whether a connection that worked was lost, which a moment later may be well again."""
     cause: BaseException | None = error
@@ -54,8 +69,10 @@ def masked(url: str | URL) -> str:
         'postgresql+psycopg://me:***@db-host/lrsearch'
     """
     try:
-        parsed = make_url(url)
+        parsed = parse_url(url)
     except (ArgumentError, ValueError):
         return "the given text" if "@" in str(url) else repr(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return f"{_SQLITE}{parsed.database}"
     secrets = {key: "***" for key in parsed.query if "pass" in key.lower()}
     return parsed.update_query_dict(secrets).render_as_string(hide_password=True)

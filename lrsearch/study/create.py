@@ -38,6 +38,8 @@ from lrsearch.tasks import (
 
 MIN_LEASE = 5.0
 """Seconds of the shortest lease that a new study may have."""
+MAX_NAME = 480
+"""Characters of a new study's name: Optuna keeps 512, and confirmations add a few."""
 
 
 def create_study(
@@ -135,6 +137,11 @@ def check_task(spec: StudySpec, task: Task) -> None:
     names = getattr(task, "metric_names", None)
     if names is not None:
         _check_metric(spec, names)
+    if len(spec.study.name) > MAX_NAME or not spec.study.name.isprintable():
+        raise SpecError(
+            f"study.name is {spec.study.name[:80]!r}: a name has at most {MAX_NAME} characters, "
+            "none of them a control character; choose another"
+        )
     if spec.workers.lease < MIN_LEASE:
         raise SpecError(
             f"workers.lease is {spec.workers.lease:g}, and must be at least {MIN_LEASE:g} seconds: "

@@ -75,6 +75,8 @@ class StudySpec(Section):
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise SpecError(f"{path} is not valid TOML: {error}") from None
+        except RecursionError:
+            raise SpecError(f"{path} is nested too deeply for a study file") from None
         try:
             return cls.from_dict(data)
         except SpecError as error:
@@ -94,6 +96,8 @@ class StudySpec(Section):
             return cls.model_validate(data)
         except ValidationError as error:
             raise SpecError(format_errors(error, StudySpec)) from None
+        except RecursionError:
+            raise SpecError("the study is nested too deeply") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` gives back an equal spec."""

@@ -304,6 +304,21 @@ def load_task(path: str, options: Mapping[str, Any]) -> Task:
     return with_options(load_attribute(path), options, path)
 
 
+def _check_own(named: Any, path: str) -> None:
+    """Refuse what comes with Python: a stored study may name `os:system` as its task.
+
+    Raises:
+        TaskError: if it does.
+    """
+    home = getattr(named, "__module__", None) or type(named).__module__
+    for module in (path.partition(":")[0], home):
+        if module.partition(".")[0] in _PYTHON:
+            raise TaskError(f"{path!r} is no task: it comes with Python, from {module!r}")
+
+
+_PYTHON = sys.stdlib_module_names - {"__main__"} | {"posix", "nt"}
+
+
 def with_options(named: Any, options: Mapping[str, Any], path: str) -> Task:
     """Return a task, or what makes one, with `options` applied; see `load_task`.
 
@@ -315,6 +330,7 @@ def with_options(named: Any, options: Mapping[str, Any], path: str) -> Task:
     Raises:
         TaskError: if it is no task or does not take an option.
     """
+    _check_own(named, path)
     known: set[str] | None
     if isinstance(named, Task) and not isinstance(named, type):
         make = partial(dataclasses.replace, named) if dataclasses.is_dataclass(named) else None

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 import time
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import make_server
 
-from optuna_dashboard import run_server
+from optuna_dashboard import wsgi
 
 from lrsearch.errors import LrsearchError
 from lrsearch.reporting.dashboard.study_page import refresh
 from lrsearch.reporting.dashboard.trial_pages import Artifacts, TrialPages
 from lrsearch.storage import count_finished_trials
 from lrsearch.study import Study
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +32,34 @@ _SHARE = 0.1
 """The part of the time that refreshing may take at most: workers want the cores."""
 
 
-def serve(study: Study, port: int) -> None:
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""What a browser on this machine may call it."""
+
+
+def only_as(names: Collection[str], app: WSGIApplication) -> WSGIApplication:
+    """Return an app that answers requests for these host names alone.
+
+    A page elsewhere may give its own name this machine's address, and then read and delete studies
+    here as if they were its own (DNS rebinding); but the browser still says that name.
+    """
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        host = re.sub(r":\d*$", "", environ.get("HTTP_HOST", "")).lower()
+        if host in names:
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"this name is not the dashboard's; give it with --host if it is to be\n"]
+
+    return guarded
+
+
+def serve(study: Study, port: int, hosts: Collection[str] = ()) -> None:
     """Serve the dashboard until interrupted, in this process: no URL appears in `ps`.
+
+    Args:
+        study: the study.
+        port: on loopback.
+        hosts: names besides loopback's own by which a browser may ask for it, as through a tunnel.
 
     Raises:
         LrsearchError: if the port is taken, or the layout of figures cannot be used.
@@ -43,7 +76,10 @@ def serve(study: Study, port: int) -> None:
     threading.Thread(target=_keep_fresh, args=(study,), daemon=True).start()
     storage = TrialPages(study.storage.engine.url)
     artifacts = Artifacts(storage, study.storage.files / "artifacts")
-    run_server(storage, host=HOST, port=port, artifact_store=artifacts)
+    names = {*LOOPBACK, *(name.lower() for name in hosts)}
+    app = only_as(names, wsgi(storage, artifact_store=artifacts))
+    with make_server(HOST, port, app) as server:
+        server.serve_forever()
 
 
 def _keep_fresh(study: Study) -> None:
