@@ -309,7 +309,8 @@ class TestWhatASamplerSees:
             intermediate_values=reports,
             **given,
         )
-        return seen_by_samplers(self.rungs)(trial)
+        seen = seen_by_samplers(self.rungs)(trial)
+        return seen and seen.copy()
 
     @pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.RUNNING])
     def test_one_that_waits_or_goes_on_tells_already_what_it_has_shown(self, state):
