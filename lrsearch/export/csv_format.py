@@ -15,7 +15,7 @@ def to_csv(best: Exported) -> str:
     For `plateau` the learning rate is the one that was trained with.
 
     Raises:
-        StudyError: for `plateau`, if its task gave no `val_loss`.
+        StudyError: for `plateau`, if its task gave no `val_loss`, or what it reads in its place.
 
     Example:
         >>> from lrsearch.schedules import Clock, Linear, Schedule
@@ -25,8 +25,9 @@ def to_csv(best: Exported) -> str:
         ['step,lr,momentum', '0,1.0,', '1,0.5,']
     """
     if best.schedule.family.reads_losses and not best.losses:
+        family = best.schedule.family
         raise StudyError(
-            f"trial {best.trial} has no val_loss, which {best.schedule.family.name} needs for its "
+            f"trial {best.trial} has no {family.watches()}, which {family.name} needs for its "
             "curve; export it as json or python"
         )
     out = io.StringIO()

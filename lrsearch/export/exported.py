@@ -19,8 +19,8 @@ class Exported:
         trial: the trial's number.
         value: what the trial came to: the mean of its full runs.
         clock: of the run that it is exported for.
-        losses: the validation losses of its full run, which `plateau` reads; empty for a task that
-            gives no `val_loss`.
+        losses: the validation losses of its full run, or what else `plateau` reads; empty for a
+            task that does not give them.
         confirmed: what it came to on fresh seeds, if it was the best there.
         seeds: on how many it was trained in full; 0 if on none.
         known_from: the same in words.

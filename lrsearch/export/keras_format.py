@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lrsearch.export.exported import Exported
-from lrsearch.export.parts import before_plateau, drops, plateau_of
+from lrsearch.export.parts import before_plateau, drops, plateau_mode, plateau_of
 from lrsearch.export.source import STANDARD, formula, head, joined
 from lrsearch.schedules import Plateau
 
@@ -62,11 +62,11 @@ class WarmupCallback(keras.callbacks.Callback):
 _PLATEAU = """
 learning_rate = BASE_LR
 plateau = keras.callbacks.ReduceLROnPlateau(
-    monitor="val_loss",
-    mode="min",
+    monitor={metric!r},
+    mode={mode!r},
     factor={drop_factor!r},
     patience={patience},  # Keras drops at the last of these bad epochs, others after it
-    min_delta={min_delta!r},  # an amount of loss; searched was {searched}
+    min_delta={min_delta!r},  # an amount of it; searched was {searched}
     cooldown={cooldown},  # Keras counts the last epoch of its cooldown again
     min_lr={min_lr!r},
 )
@@ -112,10 +112,12 @@ def _plateau(best: Exported, shape: Plateau) -> str:
     scale = min(finite, default=1.0)
     warmup = best.schedule.warmup
     rule = _PLATEAU.format(
+        metric=shape.metric,
+        mode=plateau_mode(shape),
         drop_factor=shape.drop_factor,
         patience=shape.patience + 1,
         min_delta=shape.threshold * scale,
-        searched=f"the share {shape.threshold:g} of the best loss, there down to {scale:g}",
+        searched=f"the share {shape.threshold:g} of the best, there down to {scale:g}",
         cooldown=shape.cooldown + 1 if shape.cooldown else 0,
         min_lr=best.schedule.base_lr * shape.min_factor,
         callbacks="WarmupCallback(), " if warmup else "",

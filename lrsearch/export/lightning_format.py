@@ -16,7 +16,7 @@ Works with lightning and pytorch_lightning. In your LightningModule:
 
 """
 _FOLLOWS = "All durations are fractions of the run, so any number of updates does."
-_DIFFERS = """The rate drops when `val_loss`, as your module logs it, stops improving; `patience`
+_DIFFERS = """The rate drops when MONITOR, as your module logs it, stops improving; `patience`
 and `cooldown` count validations. Torch's rule never sees an improvement on a negative loss."""
 
 _STEPS = '''
@@ -28,7 +28,7 @@ def scheduled(optimizer: Optimizer, total_steps: int = TOTAL_STEPS) -> dict[str,
 _PLATEAU = '''
 def scheduled(optimizer: Optimizer, total_steps: int = TOTAL_STEPS) -> dict[str, Any]:
     """Return what `configure_optimizers` returns."""
-    plateau = {"scheduler": ReduceLROnPlateau(optimizer, **PLATEAU), "monitor": "val_loss"}
+    plateau = {"scheduler": ReduceLROnPlateau(optimizer, **PLATEAU), "monitor": MONITOR}
     return {"optimizer": optimizer, "lr_scheduler": plateau}
 '''
 _WARMUP = '''
@@ -37,7 +37,7 @@ def scheduled(optimizer: Optimizer, total_steps: int = TOTAL_STEPS) -> tuple[lis
     for group in optimizer.param_groups:
         group["lr"] *= growth(0, total_steps)
     warmup = MultiplicativeLR(optimizer, lambda step: growth(step, total_steps))
-    plateau = {"scheduler": ReduceLROnPlateau(optimizer, **PLATEAU), "monitor": "val_loss"}
+    plateau = {"scheduler": ReduceLROnPlateau(optimizer, **PLATEAU), "monitor": MONITOR}
     return [optimizer], [{"scheduler": warmup, "interval": "step"}, plateau]
 '''
 
@@ -57,7 +57,8 @@ def to_lightning(best: Exported) -> str:
 
 
 def _plateau(best: Exported, shape: Plateau) -> str:
-    options = literal("PLATEAU", torch_plateau(best, shape))
+    monitor = f"MONITOR = {shape.metric!r}\n".replace("'", '"')
+    options = monitor + literal("PLATEAU", torch_plateau(best, shape))
     if best.schedule.warmup is None:
         imports = [
             "from typing import Any",

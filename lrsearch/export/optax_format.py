@@ -23,7 +23,7 @@ _PLATEAU_USAGE = """
     updates, state = optimizer.update(gradients, state, params)
     updates = optax.tree.scale(plateau_state.scale, updates)
     # after every evaluation, which is what `patience` and `cooldown` count
-    _, plateau_state = plateau.update(updates, plateau_state, value=val_loss)
+    _, plateau_state = plateau.update(updates, plateau_state, value={value})
 
 An improvement on a negative loss is never seen.
 """
@@ -87,7 +87,8 @@ def _native(base_lr: float, found: list[tuple[int, float]]) -> str:
 
 
 def _plateau(best: Exported, shape: Plateau) -> str:
-    usage = _USAGE + _PLATEAU_USAGE
+    value = f"-{shape.metric}" if shape.maximize else shape.metric  # optax's only direction is down
+    usage = _USAGE + _PLATEAU_USAGE.replace("{value}", value)
     rule = _PLATEAU.format(
         **vars(shape) | {"patience": shape.patience + 1},
         atol=0.0 if shape.threshold else 1e-30,  # optax refuses two zeros

@@ -51,9 +51,10 @@ def plateau_of(best: Exported) -> Plateau | None:
     return shape
 
 
-def torch_plateau(best: Exported, shape: Plateau) -> dict[str, float]:
+def torch_plateau(best: Exported, shape: Plateau) -> dict[str, float | str]:
     """Return the options of torch's `ReduceLROnPlateau`; `eps` 0 lets the smallest drops count."""
     return {
+        "mode": plateau_mode(shape),
         "factor": shape.drop_factor,
         "patience": shape.patience,
         "threshold": shape.threshold,
@@ -61,6 +62,11 @@ def torch_plateau(best: Exported, shape: Plateau) -> dict[str, float]:
         "min_lr": best.schedule.base_lr * shape.min_factor,
         "eps": 0.0,
     }
+
+
+def plateau_mode(shape: Plateau) -> str:
+    """Return what the frameworks call the direction that is better: "min" or "max"."""
+    return "max" if shape.maximize else "min"
 
 
 def before_plateau(schedule: Schedule) -> Schedule:

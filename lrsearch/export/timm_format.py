@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrsearch.export.exported import Exported
-from lrsearch.export.parts import GROWTH, MOMENTUM, before_plateau, plateau_of
+from lrsearch.export.parts import GROWTH, MOMENTUM, before_plateau, plateau_mode, plateau_of
 from lrsearch.export.source import STANDARD, formula, head, joined
 from lrsearch.schedules import Cosine, Linear, Plateau, Polynomial
 
@@ -19,7 +19,7 @@ Needs timm 1.0 or newer. In your training:
         scheduler.step_update(updates)
 """
 _PLATEAU_USAGE = """
-    scheduler.step(epoch + 1, val_loss)  # after the evaluation of an epoch, counted from 0
+    scheduler.step(epoch + 1, {metric})  # after the evaluation of an epoch, counted from 0
 
 timm takes epoch 0 for its own warmup and would set the rate to 0, so count from 1. `patience_t` and
 `cooldown_t` count evaluations; an improvement on a negative loss is never seen. timm means to
@@ -58,7 +58,7 @@ def get_schedule(optimizer: Optimizer) -> {name}:
         threshold={threshold!r},
         cooldown_t={cooldown!r},
         lr_min={lr_min!r},
-        mode="min",
+        mode={mode!r},
     )
     scheduler.lr_scheduler.eps = 0.0  # else drops smaller than 1e-8 are left out{begin}
     return scheduler
@@ -114,11 +114,12 @@ def _plateau(best: Exported, shape: Plateau) -> str:
     warmup = best.schedule.warmup
     get = _PLATEAU.format(
         **vars(shape),
+        mode=plateau_mode(shape),
         name="WarmupPlateauLRScheduler" if warmup else "PlateauLRScheduler",
         lr_min=best.schedule.base_lr * shape.min_factor,
         begin="\n    scheduler.step_update(0)" if warmup else "",
     )
-    usage = _USAGE + _PLATEAU_USAGE
+    usage = _USAGE + _PLATEAU_USAGE.replace("{metric}", shape.metric)
     imports = _imports("PlateauLRScheduler")
     if warmup is None:
         return joined(head(best, usage, imports), get)

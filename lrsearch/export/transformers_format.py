@@ -55,7 +55,14 @@ def to_transformers(best: Exported) -> str:
     """
     if shape := plateau_of(best):
         options = torch_plateau(best, shape)
-        arguments = _arguments(best, "reduce_lr_on_plateau", options, eval_strategy="epoch")
+        monitor = {
+            "metric_for_best_model": f"eval_{shape.metric.removeprefix('val_')}",
+            "greater_is_better": shape.maximize,
+        }
+        arguments = _arguments(
+            best, "reduce_lr_on_plateau", options, eval_strategy="epoch",
+            **(monitor if shape.metric != "val_loss" else {}),
+        )  # fmt: skip
         if best.schedule.warmup is None:
             return head(best, _PLATEAU_USAGE.format(callbacks=""), []) + arguments
         usage = _PLATEAU_USAGE.format(callbacks=", callbacks=[WarmupCallback()]")
@@ -72,7 +79,7 @@ def to_transformers(best: Exported) -> str:
     )
 
 
-def _native(best: Exported) -> tuple[str, dict[str, float]] | None:
+def _native(best: Exported) -> tuple[str, dict[str, float | str]] | None:
     """Return the library's name of the schedule and its options; its warmups start at zero."""
     shape = best.schedule.family
     if best.schedule.warmup or best.clock.lr_every == "epoch":
@@ -93,7 +100,7 @@ def _native(best: Exported) -> tuple[str, dict[str, float]] | None:
     return None
 
 
-def _arguments(best: Exported, name: str, options: dict[str, float], **more: Any) -> str:
+def _arguments(best: Exported, name: str, options: dict[str, float | str], **more: Any) -> str:
     arguments = {
         "learning_rate": best.schedule.base_lr,
         "lr_scheduler_type": name,

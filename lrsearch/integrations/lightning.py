@@ -28,8 +28,8 @@ def lightning_callback(
     """Return a callback for Lightning's `Trainer` that sets the rate before every update.
 
     It follows `Schedule.torch`, momentum included, and leaves the LightningModule as it is: one
-    optimizer, no scheduler. `plateau` reads the `val_loss` that the module logs. A run resumed
-    from a checkpoint goes on exactly.
+    optimizer, no scheduler. `plateau` reads the `val_loss` that the module logs, or the metric that
+    it names. A run resumed from a checkpoint goes on exactly.
 
     Args:
         schedule: what to follow.
@@ -64,7 +64,7 @@ def lightning_callback(
 
         def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
             if schedule.family.reads_losses and not trainer.sanity_checking:
-                self.losses.append(float(trainer.callback_metrics["val_loss"]))
+                self.losses.append(float(trainer.callback_metrics[schedule.family.watches()]))
 
         def state_dict(self) -> dict[str, Any]:
             return {"losses": list(self.losses)}

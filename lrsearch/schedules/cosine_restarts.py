@@ -14,7 +14,8 @@ class CosineRestarts(Family):
     multiple = min_factor + (peak − min_factor) · (1 + cos πp) / 2
 
     Here p is the progress in cycle n, whose length is cycle_size · cycle_mult^n and whose peak is
-    peak_decay^n (never below min_factor). The end of the run may cut off the last cycle.
+    peak_decay^n (never below min_factor). The end of the run may cut off the last cycle, also the
+    first: a cycle may be longer than the run.
 
     Source: Loshchilov & Hutter 2017 (SGDR). With peak_decay = 1 equals torch's
     `CosineAnnealingWarmRestarts` where cycle_size · T is whole; torch's T_mult is whole and its
@@ -31,7 +32,7 @@ class CosineRestarts(Family):
     use_when = "you want several good snapshots from one run, or may stop at the end of any cycle"
     drawback = "the run often ends in the middle of a cycle, at a high rate"
 
-    cycle_size: float = parameter(0.25, Float(0.1, 0.5), above=0, at_most=1)
+    cycle_size: float = parameter(0.25, Float(0.1, 0.5), above=0)
     cycle_mult: float = parameter(1.0, Float(1.0, 3.0), at_least=1)
     peak_decay: float = parameter(1.0, Float(0.3, 1.0), above=0, at_most=1)
     min_factor: float = parameter(0.0, Float(1e-3, 0.3, log=True), at_least=0, at_most=1)

@@ -63,6 +63,8 @@ class Parameter:
             return f"one of {self.domain}"
         if isinstance(self.default, bool):
             return "true or false"
+        if isinstance(self.default, str):
+            return "a name"
         low = f"{self.above:g} < " if self.above > self.at_least else f"{self.at_least:g} ≤ "
         high = f" < {self.below:g}" if self.below < self.at_most else f" ≤ {self.at_most:g}"
         kind = {int: "a whole number", tuple: "each value"}.get(type(self.default), "value")
@@ -82,8 +84,10 @@ class Parameter:
             if value not in self.domain.choices:
                 raise ValueError
             return value
-        if isinstance(self.default, bool):
-            if not isinstance(value, bool):
+        if isinstance(self.default, bool | str):
+            if type(value) is not type(self.default):
+                raise ValueError
+            if isinstance(value, str) and not value.isidentifier():  # exports write it as it is
                 raise ValueError
             return value
         if isinstance(self.default, tuple):
@@ -128,7 +132,7 @@ class Family:
     has_own_warmup: ClassVar[bool] = False
     """Whether the family rises by itself, so that no warmup is laid before it."""
     reads_losses: ClassVar[bool] = False
-    """Whether the multiple depends on the validation losses so far."""
+    """Whether the multiple depends on the validation losses so far, or on what `watches` names."""
 
     def __init_subclass__(cls) -> None:
         _registry[cls.name] = cls
@@ -160,6 +164,10 @@ class Family:
                     f"but {other} is {getattr(self, other)!r}; leave {name} out"
                 )
         self.check()
+
+    def watches(self) -> str:
+        """Return which metric of the validations so far it reads in the losses' place."""
+        return "val_loss"
 
     def check(self) -> None:
         """Check what no single field can tell: nothing, unless a family says otherwise."""

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lrsearch.schedules.family import Family, Position, family_named
 from lrsearch.schedules.warmup import Warmup
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
     from torch.optim import Optimizer
 
     from lrsearch.schedules.torch import ScheduleLR
@@ -128,6 +130,31 @@ class Schedule:
             [self.lr(step, total_steps, losses[: seen[step]]) for step in range(total_steps)],
             dtype=np.float64,
         )
+
+    def plot(self, total_steps: int = 1000, epochs: int | None = None) -> Figure:
+        """Return a Plotly figure of its curve, and of its momentum where it moves that.
+
+        Args:
+            total_steps: the length of the run in updates.
+            epochs: if given, of how many epochs the run is, which the axis then counts.
+
+        Example:
+            >>> from lrsearch.schedules import OneCycle, Schedule
+            >>> drawn = Schedule(OneCycle(), base_lr=0.1).plot(total_steps=300, epochs=3)
+            >>> [axis.title.text for axis in (drawn.layout.yaxis, drawn.layout.yaxis2)]
+            ['learning rate', 'momentum']
+        """
+        from lrsearch.schedules.clock import Clock
+        from lrsearch.schedules.drawing import plot
+
+        named = {self.family.name: (self, Clock(total_steps, epochs or 1))}
+        return plot(named, by="updates" if epochs is None else "epochs")
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of it: what it is, and a picture of its curve."""
+        from lrsearch.schedules.drawing import svg
+
+        return f"<code>{escape(repr(self))}</code><br>{svg(self)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` gives back an equal schedule.

@@ -235,8 +235,9 @@ class TrialRecord:
 
     @property
     def losses(self) -> list[float]:
-        """The validation losses of its last run, which `plateau` reads."""
-        return [row.metrics["val_loss"] for row in self.last_run if "val_loss" in row.metrics]
+        """The validation losses of its last run, or what else its schedule reads (`plateau`)."""
+        name = self.schedule.family.watches() if self.schedule else "val_loss"
+        return [row.metrics[name] for row in self.last_run if name in row.metrics]
 
     @property
     def reported(self) -> list[tuple[int, float]]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock
 from platformdirs import user_cache_path
@@ -50,28 +50,34 @@ def task(
     model: str = "lenet",
     optimizer: str | Mapping[str, Any] = "momentum",
     batch_size: int = 256,
+    drop_last: bool = True,
     epochs: int = 10,
     lr_every: LrEvery = "update",
     data_dir: str | None = None,
     subset: int | None = None,
+    validate_on: Literal["held_out", "test"] = "held_out",
     clip_norm: float | None = None,
     precision: Precision = "fp32",
 ) -> Supervised:
     """Return a network on FashionMNIST as a task.
 
     The first 50,000 training images train and the last 10,000 validate. The 10,000 test images are
-    read only where a schedule is confirmed.
+    read only where a schedule is confirmed, unless `validate_on` says otherwise.
 
     Args:
         model: "lenet", or `module:factory` for your own (a callable that returns a network for
             inputs [B, 1, 28, 28] and 10 classes).
         optimizer: a name, or `{name = …, option = value}` with torch's own options.
         batch_size: images in an update.
+        drop_last: whether what does not fill a batch is left out of an epoch.
         epochs: the length of the full run.
         lr_every: whether the rate changes with every "update" or every "epoch".
         data_dir: where the data lies or is downloaded to; else `LRSEARCH_DATA_DIR`, else a cache
             folder in the user's home.
         subset: train on that many images only, and validate on a fifth as many, for a quick look.
+        validate_on: "held_out", or "test": all 60,000 training images train, and the test images
+            are read after every epoch, as textbooks do. `val_accuracy` is then the test accuracy.
+            To show how schedules train, not to choose one: no image is left to test the choice on.
         clip_norm: a gradient with a larger L2 norm is scaled down to it. In a study file `"p90"`
             has `launch` measure one: the 90th percentile of the gradient's norms.
         precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
@@ -81,11 +87,18 @@ def task(
     """
     if subset is not None and (type(subset) is not int or subset < 5):
         raise TaskError(f"task.subset must be a whole number from 5, but got {subset!r}")
+    if validate_on not in ("held_out", "test"):
+        raise TaskError(f'task.validate_on must be "held_out" or "test", but got {validate_on!r}')
+    if validate_on == "test" and subset is not None:
+        raise TaskError(
+            'task.subset leaves out images that validate_on = "test" trains; choose one'
+        )
     return Supervised(
         model=_network(model),
-        data=partial(load, data_folder(data_dir), subset),
+        data=partial(load, data_folder(data_dir), subset, validate_on == "test"),
         optimizer=optimizer,
         batch_size=batch_size,
+        drop_last=drop_last,
         epochs=epochs,
         lr_every=lr_every,
         clip_norm=clip_norm,
@@ -100,8 +113,10 @@ def data_folder(data_dir: str | None = None) -> Path:
 
 
 @lru_cache(maxsize=1)
-def load(root: Path, subset: int | None = None) -> Data:
+def load(root: Path, subset: int | None = None, on_test: bool = False) -> Data:
     """Load FashionMNIST's training images, bytes [N, 1, 28, 28], split into 5/6 and 1/6.
+
+    Or, `on_test`, all of them and the test images to validate on.
 
     torchvision downloads and verifies what is not there; one process at a time does.
 
@@ -118,6 +133,8 @@ def load(root: Path, subset: int | None = None) -> Data:
             "or choose another folder with task.data_dir or LRSEARCH_DATA_DIR"
         ) from error
     images, labels = dataset.data.unsqueeze(1), dataset.targets
+    if on_test:
+        return Data((images, labels), _test(root))
     split = len(images) - len(images) // 6
     train, validation = slice(0, split), slice(split, None)
     if subset is not None:

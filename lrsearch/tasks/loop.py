@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,12 +20,16 @@ EVAL_BATCH_SIZE = 1000
 class Update(NamedTuple):
     """One update: the rate it used; its batch's loss [] and gradient's L2 norm [] before it.
 
-    The norm is that of the whole gradient, before clipping. Both are left on the device.
+    The norm is that of the whole gradient, before clipping. `metrics` [M] are the batch's, of the
+    outputs that the loss was computed from; it has so many `examples`. All tensors are left on the
+    device.
     """
 
     lr: float
     loss: Tensor
     grad_norm: Tensor
+    metrics: Tensor
+    examples: int
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -41,11 +45,12 @@ def updates(
     targets: Tensor,
     order: Tensor,
     *,
+    metrics: Sequence[Loss],
     batch_size: int,
     clip_norm: float | None = None,
     precision: Precision = "fp32",
 ) -> Iterator[Update]:
-    """Train on full batches of `inputs` and `targets` in the given order; yield after each update.
+    """Train on batches of `inputs` and `targets` in the given order; yield after each update.
 
     Nothing here waits for the device: who consumes the updates decides when to look at the losses,
     and sets the rate of the next update while the generator rests.
@@ -53,25 +58,30 @@ def updates(
     Args:
         inputs: [N, …]; bytes are read as floats in [0, 1].
         targets: [N, …].
-        order: int64[M], the indices to train on; what does not fill a batch is left out.
-        batch_size: examples in an update.
+        order: int64[N'], the indices to train on.
+        metrics: what else is measured of each batch, at no further pass.
+        batch_size: examples in an update; the last may have fewer.
         clip_norm: a gradient with a larger L2 norm is scaled down to it.
         precision: of the network's passes.
     """
     network.train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for batch in torch.split(order, batch_size)[: len(order) // batch_size]:
+    for batch in torch.split(order, batch_size):
         lr = float(optimizer.param_groups[0]["lr"])
         optimizer.zero_grad()
         with products(precision, targets.device):
             with forward(precision, targets.device):
-                batch_loss = loss(network(as_input(inputs[batch])), targets[batch])
+                outputs = network(as_input(inputs[batch]))
+                batch_loss = loss(outputs, targets[batch])
             batch_loss.backward()  # type: ignore[no-untyped-call]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if clip_norm is not None:
             clip_grads_with_norm_(parameters, clip_norm, norm)
         optimizer.step()
-        yield Update(lr, batch_loss.detach(), norm)
+        with torch.no_grad(), forward(precision, targets.device):
+            measured = [metric(outputs.detach(), targets[batch]) for metric in metrics]
+        values = torch.stack(measured) if measured else norm.new_zeros(0)
+        yield Update(lr, batch_loss.detach(), norm, values, len(batch))
 
 
 @torch.no_grad()

@@ -27,10 +27,11 @@ from lrsearch.tasks.training import Data, Training, run_state
 class Supervised:
     """A task of any network and data.
 
-    Metrics are `train_loss` (mean over the epoch's batches), `val_loss` and `val_` with the name of
-    each metric, and `test_…` alike where a schedule is confirmed; `grad_norm`, `loss_jump` and
+    Metrics are `train_loss` and `train_` with the name of each metric (means over what the epoch
+    trained on, measured as it trains, before each update, at no further pass), `val_loss` and
+    `val_…` alike, and `test_…` where a schedule is confirmed; `grad_norm`, `loss_jump` and
     `loss_jump_step` tell of instability (`History`).
-    Every epoch trains the full batches of a fresh order of the data. All randomness derives from
+    Every epoch trains the batches of a fresh order of the data. All randomness derives from
     the seed and the epoch, so a run goes on exactly from any epoch. The updates of a prepended
     warmup come before those of the first epoch, on orders of their own, and count as its.
 
@@ -38,11 +39,13 @@ class Supervised:
         model: makes the network.
         data: loads the data; called once.
         loss: (outputs, targets) → scalar, the mean over a batch.
-        metrics: name → function like `loss`, evaluated on the validation data.
+        metrics: name → function like `loss`, evaluated on each batch and the validation data.
         optimizer: a name in `lrsearch.tasks.optimizers`, `{"name": …, option: value}`, or a
             callable that makes one of the network; of several parameter groups the first gets the
             schedule's rate, and the others keep their ratio to it.
         batch_size: examples in an update.
+        drop_last: whether what does not fill a batch is left out of an epoch; else the last batch
+            is a smaller one, and trials cannot train in packs.
         epochs: the length of the full run.
         lr_every: "update", or "epoch": the rate changes only `epochs` times in a run, and is
             `schedule.lr(epoch, epochs)` in each part; a search then counts warmups in epochs.
@@ -59,6 +62,7 @@ class Supervised:
     metrics: Mapping[str, Loss] = field(default_factory=lambda: {"accuracy": accuracy})
     optimizer: str | Mapping[str, Any] | Callable[[nn.Module], Optimizer] = "momentum"
     batch_size: int = 256
+    drop_last: bool = True
     epochs: int = 10
     lr_every: LrEvery = "update"
     clip_norm: float | None = None
@@ -70,6 +74,8 @@ class Supervised:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise TaskError(f"task.{name} must be a whole number from 1, but got {value!r}")
+        if not isinstance(self.drop_last, bool):
+            raise TaskError(f"task.drop_last must be true or false, but got {self.drop_last!r}")
         if self.lr_every not in ("update", "epoch"):
             raise TaskError(f'task.lr_every must be "update" or "epoch", but got {self.lr_every!r}')
         if self.precision not in PRECISIONS:
@@ -86,7 +92,7 @@ class Supervised:
     def metric_names(self) -> list[str]:
         """The names of the metrics in every `Progress`."""
         stability = ["grad_norm", "loss_jump", "loss_jump_step"]
-        return ["train_loss", *self.named_metrics("val"), *stability]
+        return [*self.named_metrics("train"), *self.named_metrics("val"), *stability]
 
     @property
     def base_lr(self) -> Float | None:
@@ -95,14 +101,14 @@ class Supervised:
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        """Full batches in the training data."""
+        """Batches in the training data that an epoch trains."""
         examples = len(self._data.train[1])
         if examples < self.batch_size:
             raise TaskError(
                 f"task.batch_size must be at most the {examples} training examples, "
                 f"but is {self.batch_size}; lower it"
             )
-        return examples // self.batch_size
+        return examples // self.batch_size if self.drop_last else -(-examples // self.batch_size)
 
     def run(
         self,
@@ -114,6 +120,7 @@ class Supervised:
         state: dict[str, Any] | None = None,
     ) -> Iterator[Progress]:
         """Train the whole schedule in `epochs` epochs; see `lrsearch.tasks.Task.run`."""
+        self.check_watched(schedule)
         training = self.start(seed=seed, device=device, lr=schedule.base_lr)
         clock = clock_of(self, epochs, schedule)
         scheduler = schedule.torch(training.optimizer, clock.length)
@@ -137,10 +144,16 @@ class Supervised:
                 if clock.ends_part(step) and schedule.family.reads_losses:
                     validation = training.validate(self.named_metrics("val"))
                 for move in range(clock.time(step) - clock.time(step - 1)):
-                    scheduler.step(None if move else validation.get("val_loss"))
+                    scheduler.step(None if move else validation.get(schedule.family.watches()))
 
-            _, losses, norms = zip(*seen, strict=True)
-            metrics, bad = history.sum_up(torch.stack(losses), torch.stack(norms), start)
+            _, losses, norms, measured, examples = zip(*seen, strict=True)
+            metrics, bad = history.sum_up(
+                torch.stack(losses),
+                torch.stack(norms),
+                start,
+                dict(zip(self.batch_metrics, torch.stack(measured).unbind(1), strict=True)),
+                torch.tensor(examples),
+            )
             if bad is not None:
                 yield Progress(epoch + 1, metrics, step=start + bad, lr=seen[bad].lr)
                 return
@@ -156,6 +169,19 @@ class Supervised:
             yield progress
             if progress.diverged:
                 return
+
+    def check_watched(self, schedule: Schedule) -> None:
+        """Refuse a schedule that reads a metric which no validation gives.
+
+        Raises:
+            TaskError: naming the metric and the nearest there is.
+        """
+        known = self.named_metrics("val")
+        if schedule.family.reads_losses and (name := schedule.family.watches()) not in known:
+            raise TaskError(
+                f"{schedule.family.name}.metric is {name!r}, which no validation of this task "
+                f"gives; {nearest(name, known)}"
+            )
 
     @property
     def optimizer_name(self) -> str:
@@ -183,7 +209,9 @@ class Supervised:
             lambda network: self._optimizer(network, lr),
             self._data.on(device),
             self.loss,
+            metrics=list(self.metrics.values()),
             batch_size=self.batch_size,
+            drop_last=self.drop_last,
             clip_norm=self.clip_norm,
             seed=seed,
             precision=self.precision,
@@ -199,9 +227,14 @@ class Supervised:
         return self.data()
 
     def named_metrics(self, of: str) -> dict[str, Loss]:
-        """Return the loss and the metrics by their names on the data `of`: "val" or "test"."""
+        """Return the loss and the metrics by their names on the data "train", "val" or "test"."""
         named = {f"{of}_{name}": metric for name, metric in self.metrics.items()}
         return {f"{of}_loss": self.loss, **named}
+
+    @property
+    def batch_metrics(self) -> list[str]:
+        """The names of what is measured of every batch as it trains, but for the loss."""
+        return [f"train_{name}" for name in self.metrics]
 
 
 def require_supervised(task: Task) -> Supervised:

@@ -27,7 +27,8 @@ class Progress:
     Args:
         epoch: epochs trained so far, from 1.
         metrics: name → value. One that is not finite says that the run diverged. Of a task whose
-            schedules may read losses (`plateau`), `val_loss` is the one they read.
+            schedules may read losses (`plateau`), `val_loss` is the one they read unless they name
+            another.
         step: updates so far; `epoch` · `steps_per_epoch` if left out. Of a diverged run, the update
             at which it happened, from 0.
         lr: the learning rate of the last update; the schedule's own if left out.

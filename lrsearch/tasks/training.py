@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import islice
@@ -62,7 +62,9 @@ class Training:
         optimizer: makes the optimizer of the network.
         data: already on the device.
         loss: (outputs, targets) → scalar, the mean over a batch.
+        metrics: functions like `loss`, measured of every batch as it trains.
         batch_size: examples in an update.
+        drop_last: whether an epoch leaves out what does not fill a batch.
         clip_norm: the gradient's L2 norm is cut to this, if given.
         seed: of the weights, the order of the data, dropout.
         precision: of the network's passes.
@@ -75,7 +77,9 @@ class Training:
         data: Data,
         loss: Loss,
         *,
+        metrics: Sequence[Loss],
         batch_size: int,
+        drop_last: bool,
         clip_norm: float | None,
         seed: int,
         precision: Precision,
@@ -88,23 +92,28 @@ class Training:
         self.optimizer = optimizer(network)
         self.data = data
         self.loss = loss
+        self.metrics = metrics
         self.batch_size = batch_size
+        self.drop_last = drop_last
         self.clip_norm = clip_norm
         self.seed = seed
         self.precision = precision
 
     def order(self, number: int) -> Tensor:
-        """Return the order of the data in an epoch, int64[N]; seed what else it draws."""
+        """Return the order of what an epoch trains on, int64[N]; seed what else it draws."""
         seeds = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)
         torch.manual_seed(int(seeds[0] >> 1))
         targets = self.data.train[1]
-        return torch.randperm(len(targets)).to(targets.device)
+        order = torch.randperm(len(targets)).to(targets.device)
+        trained = len(order) // self.batch_size * self.batch_size if self.drop_last else len(order)
+        return order[:trained]
 
     def epoch(self, number: int) -> Iterator[Update]:
-        """Train on the full batches of a fresh order of the data; yield after each update."""
+        """Train on the batches of a fresh order of the data; yield after each update."""
         return updates(
             self.network, self.optimizer, self.loss, *self.data.train, self.order(number),
-            batch_size=self.batch_size, clip_norm=self.clip_norm, precision=self.precision,
+            metrics=self.metrics, batch_size=self.batch_size, clip_norm=self.clip_norm,
+            precision=self.precision,
         )  # fmt: skip
 
     def first_epoch(self, lead: int, epochs: int) -> Iterator[Update]:

@@ -1,31 +1,129 @@
-"""The confirmed winner of a search beside the classic hand-picked runs, on the same seeds.
+"""The classic hand-picked runs: a textbook's six experiments, and beside the winner of a search.
 
-lrsearch launch studies/fashion_mnist.toml
-lrsearch confirm --study fashion-mnist-lenet
-lrsearch launch studies/lenet_classics.toml
-python -m tests.benchmarks.classics
+python -m tests.benchmarks.classics textbook
+    trains studies/lenet_classics.toml once, on one thread; killed and started again, it goes on.
+    Writes studies/lenet_classics.json and .png, and a table. With --draw only from what is there.
+python -m tests.benchmarks.classics beside
+    the confirmed winner of a search beside the classic runs, on the same seeds, after
+        lrsearch launch studies/fashion_mnist.toml
+        lrsearch confirm --study fashion-mnist-lenet
+        lrsearch launch studies/classics_ten_epochs.toml
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from plotly.graph_objects import Figure
+from plotly.subplots import make_subplots
 
+from lrsearch import StudySpec, create_study
 from lrsearch.evaluation import compare, last_confirmation, read_confirmation
 from lrsearch.storage import open_storage
 from lrsearch.study import open_study
+from lrsearch.tasks import load_task, prepare_torch
+from lrsearch.worker import work
+
+STUDIES = Path(__file__).parents[2] / "studies"
+NAMES = ("constant", "square root", "factor", "multistep", "cosine", "cosine, warmed up")
+CURVES = ("train_loss", "train_accuracy", "val_accuracy")
+PUBLISHED = {
+    "constant": (0.147, 0.944, 0.888),
+    "square root": (0.271, 0.902, 0.877),
+    "multistep": (0.195, 0.926, 0.884),
+    "cosine": (0.192, 0.930, 0.901),
+}
+"""Final train loss, train accuracy and test accuracy of the book's PyTorch runs, one run each, as
+its authors' slides print them: d2l.smola.org/slides/pytorch/chapter_optimization/lr-scheduler.html
+"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--storage", default="sqlite:///lrsearch.db")
-    parser.add_argument("--search", default="fashion-mnist-lenet")
-    parser.add_argument("--classics", default="lenet-classics")
-    options = parser.parse_args()
-    storage = open_storage(options.storage, create=False)
-    confirmed = last_confirmation(open_study(storage, options.search))
-    classics = read_confirmation(open_study(storage, options.classics))
+def train_textbook(url: str) -> None:
+    """Train what is not yet trained of the six experiments."""
+    prepare_torch("cpu")
+    with (STUDIES / "lenet_classics.toml").open("rb") as file:
+        spec = StudySpec.from_dict(tomllib.load(file))
+    create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
+    work(url, spec.study.name, "cpu")
+
+
+def read_textbook(url: str) -> dict[str, dict[str, list[float]]]:
+    """Return by experiment the curves that were trained, one value for each epoch."""
+    study = open_study(open_storage(url, create=False), "lenet-classics")
+    return {
+        name: {curve: [round(e.metrics[curve], 5) for e in trial.epochs] for curve in CURVES}
+        for name, trial in zip(NAMES, study.records(epochs=True), strict=False)
+        if trial.epochs
+    }
+
+
+def table(curves: dict[str, dict[str, list[float]]]) -> str:
+    """Return the last values beside the published ones, as Markdown."""
+    lines = [
+        "| schedule | epochs | train loss | train accuracy | test accuracy | highest, at epoch "
+        "| published (train loss, train accuracy, test accuracy) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, of in curves.items():
+        tested = of["val_accuracy"]
+        book = ", ".join(f"{value:.3f}" for value in PUBLISHED.get(name, ())) or "not known"
+        lines.append(
+            f"| {name} | {len(tested)} | {of['train_loss'][-1]:.3f} "
+            f"| {of['train_accuracy'][-1]:.3f} | {tested[-1]:.3f} "
+            f"| {max(tested):.3f}, {int(np.argmax(tested)) + 1} | {book} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(curves: dict[str, dict[str, list[float]]]) -> Figure:
+    """Draw train accuracy, test accuracy and train loss, a panel for each experiment."""
+    drawn: Any = make_subplots(
+        rows=2, cols=3, subplot_titles=NAMES, shared_xaxes=True, shared_yaxes=True,
+        horizontal_spacing=0.03, vertical_spacing=0.1,
+    )  # fmt: skip
+    looks = (("train_loss", "#7c7c7c", "dot"), ("train_accuracy", "#0080c0", "dash"))
+    for index, name in enumerate(NAMES):
+        of = curves.get(name, {curve: [] for curve in CURVES})
+        for curve, color, dash in (*looks, ("val_accuracy", "#d55e00", "solid")):
+            drawn.add_scatter(
+                x=list(range(1, len(of[curve]) + 1)), y=of[curve], mode="lines",
+                name=curve.replace("_", " ").replace("val", "test"), showlegend=index == 0,
+                line={"color": color, "dash": dash}, row=index // 3 + 1, col=index % 3 + 1,
+            )  # fmt: skip
+    drawn.update_xaxes(range=[0, 30])
+    drawn.update_yaxes(range=[0, 1])
+    drawn.update_xaxes(title_text="epoch", row=2)
+    drawn.update_layout(
+        template="plotly_white", width=1100, height=620,
+        margin={"l": 40, "r": 10, "t": 60, "b": 40},
+        legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"},
+    )  # fmt: skip
+    return drawn
+
+
+def textbook(url: str, only_draw: bool) -> None:
+    """Train the six experiments and write their curves, a table and a figure."""
+    if not only_draw:
+        train_textbook(url)
+    kept = STUDIES / "lenet_classics.json"
+    if not (only_draw and kept.exists()):
+        text = json.dumps(read_textbook(url), indent=1).replace(",\n   ", ",")
+        kept.write_text(text.replace("[\n    ", "[").replace("\n  ]", "]") + "\n", encoding="utf-8")
+    curves = json.loads(kept.read_text(encoding="utf-8"))
+    print(table(curves))
+    draw(curves).write_image(STUDIES / "lenet_classics.png", scale=1.5)
+
+
+def beside(url: str, search: str, classics_name: str) -> None:
+    """Print the winner of a search beside the classic runs."""
+    storage = open_storage(url, create=False)
+    confirmed = last_confirmation(open_study(storage, search))
+    classics = read_confirmation(open_study(storage, classics_name))
     assert confirmed is not None
     assert confirmed.winner is not None
     assert confirmed.seeds == classics.seeds
@@ -48,6 +146,20 @@ def main() -> None:
             print(
                 f"| {entry.name} | diverged on {len(entry.diverged)} of {len(classics.seeds)} |||"
             )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("what", choices=("textbook", "beside"))
+    parser.add_argument("--storage", default="sqlite:///lrsearch.db")
+    parser.add_argument("--draw", action="store_true", help="train nothing")
+    parser.add_argument("--search", default="fashion-mnist-lenet")
+    parser.add_argument("--classics", default="classics-ten-epochs")
+    options = parser.parse_args()
+    if options.what == "textbook":
+        textbook(options.storage, options.draw)
+    else:
+        beside(options.storage, options.search, options.classics)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Also of schedules whose rate changes once an epoch.
 """
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import optuna
@@ -12,7 +13,7 @@ import running
 
 from lrsearch import Schedule, SearchSpace, Warmup, families
 from lrsearch.export import FORMATS, Exported
-from lrsearch.schedules import Clock
+from lrsearch.schedules import Clock, Plateau
 
 TOTAL = 40
 
@@ -43,6 +44,32 @@ def run(name, best, folder):
     module = running.loaded(FORMATS[name](best))
     assert best.total_steps == module.TOTAL_STEPS
     return getattr(running, name)(module, best.total_steps, *more)
+
+
+def test_keras_drops_where_we_do_with_its_own_patience():
+    framework("keras")
+    from types import SimpleNamespace
+
+    rng, differ, evaluations, drops = np.random.default_rng(0), 0, 0, 0
+    for patience, cooldown, maximize in product(range(5), range(4), (False, True)):
+        names = ("val_accuracy", True) if maximize else ()
+        shape = Plateau(0.5, patience, 0.0, cooldown, 0.01, *names)
+        best = Exported(Schedule(shape, 0.1), "s", 0, 0.5, Clock(300, 300), (1.0,))
+        module = running.loaded(FORMATS["keras"](best))
+        assert module.plateau.patience == patience + 1
+        optimizer = SimpleNamespace(learning_rate=0.1)
+        module.plateau.set_model(SimpleNamespace(optimizer=optimizer))
+        module.plateau.on_train_begin()
+        values = (0.3 + np.exp(-np.arange(300) / 60)) * (1 + 0.1 * rng.normal(size=300))
+        heard = []
+        for epoch, value in enumerate((-values if maximize else values).tolist()):
+            heard.append(value)
+            module.plateau.on_epoch_end(epoch, {shape.metric: value})
+            ours = best.schedule.lr(0, 1, heard)
+            differ += abs(float(optimizer.learning_rate) - ours) > 1e-6 * ours
+            evaluations += 1
+        drops += ours < 0.1
+    assert (differ, evaluations, drops) == (0, 12_000, 40)
 
 
 @pytest.mark.parametrize("family", families)

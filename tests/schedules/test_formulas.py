@@ -41,7 +41,7 @@ def cosine_restarts(x, cycle_size, cycle_mult, peak_decay, min_factor):
     return peak - (peak - min_factor) * np.sin(np.pi * progress / 2) ** 2
 
 
-def cyclic(x, cycle_size, min_factor, mode, gamma):
+def cyclic(x, cycle_size, min_factor, mode, gamma, **momenta):
     cycle = periods_passed(x, cycle_size)
     progress = x / cycle_size - cycle
     amplitude = {

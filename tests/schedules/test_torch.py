@@ -109,6 +109,19 @@ ORACLES = [
         )
         for mode in ("triangular", "triangular2", "exp_range")
     ),
+    # cycles longer than the run
+    (
+        Cyclic(1.6, 0.1),
+        lambda opt, n: torchs.CyclicLR(
+            opt, 0.1 * BASE_LR, BASE_LR, step_size_up=8 * n // 10, cycle_momentum=False
+        ),
+        CLOSED_FORM,
+    ),
+    (
+        CosineRestarts(2.0, 3.0, min_factor=0.1),
+        lambda opt, n: torchs.CosineAnnealingWarmRestarts(opt, 2 * n, 3, 0.1 * BASE_LR),
+        CLOSED_FORM,
+    ),
 ]
 
 
@@ -145,9 +158,10 @@ def test_a_warmup_from_zero_equals_torchs_linear_one_before_another(start, total
 
 @pytest.mark.parametrize("optimizer_class", [SGD, Adam])
 @pytest.mark.parametrize("anneal", ["cos", "linear"])
+@pytest.mark.parametrize("three_phase", [False, True])
 @pytest.mark.parametrize(("total_steps", "pct_start"), [(10, 0.1), (120, 0.25), (100, 0.237)])
-def test_one_cycle_equals_torchs(optimizer_class, anneal, total_steps, pct_start):
-    shape = OneCycle(pct_start, 20.0, 1e3, anneal, base_momentum=0.8, max_momentum=0.97)
+def test_one_cycle_equals_torchs(optimizer_class, anneal, three_phase, total_steps, pct_start):
+    shape = OneCycle(pct_start, 20.0, 1e3, anneal, 0.8, 0.97, three_phase)
 
     def optimizer():
         extra = {"momentum": 0.9} if optimizer_class is SGD else {}
@@ -160,6 +174,7 @@ def test_one_cycle_equals_torchs(optimizer_class, anneal, total_steps, pct_start
         total_steps=total_steps + 1,
         pct_start=(pct_start * total_steps + 1) / (total_steps + 1),
         anneal_strategy=anneal,
+        three_phase=three_phase,
         base_momentum=0.8,
         max_momentum=0.97,
         div_factor=20.0,
@@ -171,6 +186,28 @@ def test_one_cycle_equals_torchs(optimizer_class, anneal, total_steps, pct_start
         follow(theirs, oracle, total_steps),
         rtol=0,
         atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("optimizer_class", [SGD, Adam])
+@pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
+@pytest.mark.parametrize("cycle_size", [0.2, 1.6])
+def test_the_momentum_of_cycles_equals_torchs(optimizer_class, mode, cycle_size):
+    own = {"gamma": 0.05} if mode == "exp_range" else {}
+    momenta = {"cycle_momentum": True, "base_momentum": 0.7, "max_momentum": 0.93}
+    schedule = Schedule(Cyclic(cycle_size, 0.1, mode, **own, **momenta), BASE_LR)
+    extra = {"momentum": 0.9} if optimizer_class is SGD else {}
+    ours, theirs = (
+        optimizer_class([torch.nn.Parameter(torch.zeros(1))], lr=BASE_LR, **extra) for _ in range(2)
+    )
+    oracle = torchs.CyclicLR(
+        theirs, 0.1 * BASE_LR, BASE_LR, step_size_up=round(cycle_size * 50), mode=mode,
+        gamma=0.05 ** (1 / 100), **momenta,
+    )  # fmt: skip
+    expected = follow(theirs, oracle, 100)
+    assert len({momentum for ((_, momentum),) in expected}) > 5
+    np.testing.assert_allclose(
+        follow(ours, schedule.torch(ours, 100), 100), expected, rtol=0, atol=1e-12
     )
 
 
@@ -188,13 +225,18 @@ def noisy_losses(seed, count):
 @pytest.mark.parametrize("threshold", [0.0, 0.05])
 @pytest.mark.parametrize("cooldown", [0, 3])
 @pytest.mark.parametrize("min_factor", [0.0, 0.02])
-def test_plateau_equals_torchs(patience, threshold, cooldown, min_factor):
-    schedule = Schedule(Plateau(0.6, patience, threshold, cooldown, min_factor), BASE_LR)
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_plateau_equals_torchs(patience, threshold, cooldown, min_factor, mode):
+    watched = ("val_accuracy", True) if mode == "max" else ()
+    schedule = Schedule(Plateau(0.6, patience, threshold, cooldown, min_factor, *watched), BASE_LR)
     for seed in range(3):
         losses = noisy_losses(seed, 80)
+        if mode == "max":  # what rises to a plateau
+            losses = [1.5 - loss for loss in losses]
         theirs = sgd()
         oracle = torchs.ReduceLROnPlateau(
             theirs,
+            mode=mode,
             factor=0.6,
             patience=patience,
             threshold=threshold,

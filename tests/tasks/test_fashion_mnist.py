@@ -45,6 +45,9 @@ def test_it_learns(small_data):
         ({"subset": 4}, "task.subset must be a whole number from 5, but got 4"),
         ({"subset": 0.5}, "but got 0.5"),
         ({"subset": True}, "but got True"),
+        ({"validate_on": "tset"}, 'must be "held_out" or "test", but got \'tset\''),
+        ({"validate_on": "test", "subset": 50}, "choose one"),
+        ({"drop_last": 1}, "task.drop_last must be true or false, but got 1"),
         ({"epochs": 0}, "task.epochs"),
         ({"optimizer": "adamm"}, "did you mean 'adam'?"),
     ],
@@ -76,6 +79,16 @@ def test_five_sixths_train_and_one_sixth_validates(small_data):
     assert data.train[0].shape[1:] == (1, 28, 28)
     assert data.train[0].dtype == torch.uint8
     assert task(data_dir=str(small_data), batch_size=64).steps_per_epoch == 1000 // 64
+
+
+def test_textbooks_train_on_all_images_and_validate_on_the_test_images(small_data):
+    held_out, textbook = load(small_data), load(small_data, None, True)
+    every = torch.cat([held_out.train[0], held_out.validation[0]])
+    assert torch.equal(textbook.train[0], every)
+    assert held_out.test is not None
+    for theirs, ours in zip(textbook.validation, held_out.test(), strict=True):
+        assert torch.equal(theirs, ours)
+    assert textbook.test is None  # no image is left to test a choice on
 
 
 @pytest.mark.parametrize("subset", [5, 333, 1000])

@@ -23,6 +23,7 @@ from lrsearch.schedules import (
 )
 from lrsearch.tasks import Data, Supervised, clock_of
 from lrsearch.tasks.optimizers import OPTIMIZERS
+from lrsearch.tasks.packs import packing_obstacle
 
 EXAMPLES, BATCH, STEPS, EPOCHS = 70, 10, 7, 6
 
@@ -113,12 +114,14 @@ def test_a_run_is_the_plain_loop_over_its_batches(clip_norm):
     schedule = Schedule(OneCycle(), 0.3)
     progress = list(run(supervised(recorder, lambda: data, clip_norm=clip_norm), schedule))
 
-    network, losses, norms = recorder.first, [], []
+    network, losses, norms, hits = recorder.first, [], [], []
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9)
     for step, inputs in enumerate(recorder.trained):
         optimizer.param_groups[0]["lr"] = schedule.lr(step, EPOCHS * STEPS)
         optimizer.param_groups[0]["momentum"] = schedule.momentum(step, EPOCHS * STEPS)
-        loss = nn.functional.cross_entropy(network(inputs), labels(inputs))
+        outputs = network(inputs)
+        loss = nn.functional.cross_entropy(outputs, labels(inputs))
+        hits.append(float((outputs.argmax(1) == labels(inputs)).double().mean()))
         optimizer.zero_grad()
         loss.backward()
         gradient = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
@@ -138,6 +141,7 @@ def test_a_run_is_the_plain_loop_over_its_batches(clip_norm):
             assert seen.metrics == pytest.approx(
                 {
                     "train_loss": sum(losses[-STEPS:]) / STEPS,
+                    "train_accuracy": sum(hits[-STEPS:]) / STEPS,
                     "val_loss": float(nn.functional.cross_entropy(outputs, targets)),
                     "val_accuracy": float((outputs.argmax(1) == targets).double().mean()),
                     "grad_norm": max(norms[-STEPS:]),
@@ -149,6 +153,36 @@ def test_a_run_is_the_plain_loop_over_its_batches(clip_norm):
     assert len(losses) == EPOCHS * STEPS == progress[-1].step
     assert min(norms) < 0.5 < max(norms)  # clipping has something to cut, and something to leave
     assert progress[-1].metrics["val_loss"] < 0.5 * progress[0].metrics["val_loss"]
+
+
+def test_a_last_batch_that_is_smaller_counts_by_its_examples():
+    recorder = Recorder(mlp)
+    task = supervised(recorder, batch_size=16, drop_last=False)
+    assert task.steps_per_epoch == 5
+    progress = next(run(task, Schedule(Constant(), 1e-9)))
+    assert [len(batch) for batch in recorder.trained] == [16, 16, 16, 16, 6]  # one pass, no other
+    inputs, targets = vectors().train
+    assert sorted(torch.cat(recorder.trained).tolist()) == sorted(inputs.tolist())
+    with torch.no_grad():
+        outputs = recorder.first(inputs)  # a rate of next to nothing: the same at every update
+    seen = progress.metrics
+    loss = float(nn.functional.cross_entropy(outputs, targets))
+    assert seen["train_loss"] == pytest.approx(loss, rel=1e-6)
+    hits = float((outputs.argmax(1) == targets).double().mean())
+    assert seen["train_accuracy"] == pytest.approx(hits, rel=1e-6)
+    obstacle = packing_obstacle(task)
+    assert obstacle is not None
+    assert "last batch" in obstacle
+
+
+def test_a_metric_that_a_batch_leaves_undefined_is_no_divergence():
+    def undefined(outputs, targets):
+        return torch.tensor(0.0 if len(targets) > BATCH else math.nan)
+
+    progress = next(run(supervised(metrics={"rare": undefined}), Schedule(Constant(), 0.1)))
+    assert not progress.diverged
+    assert "train_rare" not in progress.metrics
+    assert progress.metrics["val_rare"] == 0.0
 
 
 def test_every_epoch_trains_full_batches_of_a_fresh_order():
@@ -193,7 +227,8 @@ def test_data_is_loaded_once_and_metrics_are_named_beforehand():
     task = supervised(
         data=lambda: loaded.append(1) or vectors(), metrics={"mistakes": nn.NLLLoss()}
     )
-    assert set(task.metric_names[:4]) == {"train_loss", "val_loss", "val_mistakes", "grad_norm"}
+    named = ["train_loss", "train_mistakes", "val_loss", "val_mistakes", "grad_norm"]
+    assert task.metric_names[:5] == named
     assert not loaded
     for _ in range(2):
         assert set(next(run(task, Schedule(Constant(), 0.1))).metrics) == set(task.metric_names)
@@ -311,6 +346,17 @@ def test_a_prepended_warmup_is_trained_before_the_run(family, lr_every, epochs, 
     assert [lr for lr, _ in used] == clock.curve(schedule, heard).tolist()
     for done, state in enumerate(states, 1):
         assert [numbers(p) for p in run(task, schedule, epochs, state=state)] == whole[done:]
+
+
+def test_plateau_hears_of_the_metric_that_it_names():
+    schedule = Schedule(Plateau(metric="val_accuracy", maximize=True, patience=0), 1e-3)
+    heard = []
+    for progress in run(supervised(), schedule):
+        heard.append(progress.metrics["val_accuracy"])
+        assert progress.capture()["scheduler"]["losses"] == heard
+    wrong = Schedule(Plateau(metric="val_acuracy"), 0.1)
+    with pytest.raises(TaskError, match="did you mean 'val_accuracy'"):
+        next(run(supervised(), wrong))
 
 
 def test_a_task_that_does_not_know_of_prepended_warmups_is_refused():

@@ -91,6 +91,8 @@ class Pack:
         self.members = list(range(len(schedules)))
         """Who trains on; each keeps its number."""
         self._epoch, self._epochs, self._steps = begun.pop(), epochs, task.steps_per_epoch
+        for schedule in schedules:
+            task.check_watched(schedule)
         self._clock = clock_of(task, epochs)
         self._seed = seed
         self._all = [
@@ -135,8 +137,7 @@ class Pack:
     def _train(self) -> dict[int, Progress]:
         """Train an epoch; nothing waits for the device but evaluations that a schedule hears of."""
         stack, start = self._stack, self._epoch * self._steps
-        order = self._training.order(self._epoch)[: stack.order.numel()]
-        stack.order.copy_(order.view_as(stack.order))
+        stack.order.copy_(self._training.order(self._epoch).view_as(stack.order))
         keys = [self._all[number].key(self._seed, self._epoch) for number in self._rows]
         stack.keys.copy_(torch.tensor(keys))
         living = [self._all[number] for number in self._rows]
@@ -157,7 +158,7 @@ class Pack:
                 self._look_ahead(end)  # while the device is at work
             done, validation = update, stack.evaluated()
             for row in hearing if heard else ():
-                living[row].losses.append(validation[row]["val_loss"])
+                living[row].losses.append(validation[row][living[row].schedule.family.watches()])
                 rates[done - start :, :, row] = self._rates(living[row], start)[done - start :]
 
         self._epoch += 1
@@ -198,9 +199,10 @@ class Pack:
         lrs: NDArray[np.float64],
         validation: dict[str, float],
     ) -> Progress:
-        """Return a member's progress, of its losses and gradient norms [S, 2] and rates [S]."""
-        losses, norms = record.unbind(1)
-        metrics, bad = self._all[number].history.sum_up(losses, norms, start)
+        """Return a member's progress, of what the stack recorded [S, 2 + M] and rates [S]."""
+        losses, norms, *measured = record.unbind(1)
+        named = dict(zip(self.task.batch_metrics, measured, strict=True))
+        metrics, bad = self._all[number].history.sum_up(losses, norms, start, named)
         if bad is not None:
             return Progress(self._epoch, metrics, step=start + bad, lr=float(lrs[bad]))
         return Progress(

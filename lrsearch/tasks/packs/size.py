@@ -32,6 +32,10 @@ def packing_obstacle(task: Task) -> str | None:
     if callable(task.optimizer):
         return "the optimizer is one of the task's own"
     training = task.start(seed=0, device="cpu", lr=1e-3)
+    if not task.drop_last and len(training.data.train[1]) % task.batch_size:
+        return (
+            "the last batch of an epoch is smaller than the others; with task.drop_last it is not"
+        )
     train, validation = (
         (inputs[:PROBED_EXAMPLES], targets[:PROBED_EXAMPLES])
         for inputs, targets in (training.data.train, training.data.validation)

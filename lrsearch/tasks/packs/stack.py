@@ -79,8 +79,9 @@ class Stack:
         """int64[K]: what dropout draws from in the epoch, of 32 bits."""
         self.rates = torch.zeros(steps, 2, members, dtype=torch.float64, device=device)
         """[S, 2, K]: rate and momentum of every update of the epoch."""
-        self.record = torch.zeros_like(self.rates)
-        """[S, 2, K]: loss and gradient norm (before clipping) of every update of the epoch."""
+        measured = 2 + len(training.metrics)
+        self.record = torch.zeros(steps, measured, members, dtype=torch.float64, device=device)
+        """[S, 2 + M, K]: loss, gradient norm (before clipping), metrics of every update's batch."""
         self._step = torch.zeros(1, dtype=torch.int64, device=device)  # runs round in an epoch
         self._steps = torch.arange(steps, device=device)[:, None, None]
         self._sums = torch.zeros(len(metrics), members, device=device)
@@ -179,7 +180,7 @@ class Stack:
         batch = self.order[self._step][0]
         inputs, targets = self.training.data.train
         with products(self.training.precision, targets.device):
-            gradients, (losses, buffers) = vmap(
+            gradients, (losses, (buffers, measured)) = vmap(
                 grad_and_value(self._loss, has_aux=True),
                 in_dims=(0, 0, 0, None, None),
                 randomness="different",
@@ -191,7 +192,7 @@ class Stack:
                 targets[batch],
             )
         norms = torch.linalg.vector_norm(gradients, dim=1)
-        seen = torch.stack([losses, norms]).double()
+        seen = torch.stack([values.double() for values in (losses, norms, *measured)])
         torch.where(self._steps == self._step, seen, self.record, out=self.record)
         if (clip := self.training.clip_norm) is not None:
             gradients.mul_((clip / (norms + 1e-6)).clamp(max=1)[:, None])  # as torch does
@@ -223,14 +224,15 @@ class Stack:
         key: Tensor,
         inputs: Tensor,
         targets: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return a member's loss on a batch, and its buffers afterwards."""
+    ) -> tuple[Tensor, tuple[dict[str, Tensor], list[Tensor]]]:
+        """Return a member's loss on a batch; its buffers afterwards, and the batch's metrics."""
         changed = {name: buffer.clone() for name, buffer in buffers.items()}
         with forward(self.training.precision, targets.device), KeyedDropout(key):
             outputs = functional_call(
                 self.training.network, self.rows.split(row) | changed, (inputs,)
             )
-            return self.training.loss(outputs, targets), changed
+            measured = [metric(outputs.detach(), targets) for metric in self.training.metrics]
+            return self.training.loss(outputs, targets), (changed, measured)
 
     def _metrics(
         self, row: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor

@@ -1,0 +1,65 @@
+"""Pictures of schedules: every line is the curve, by updates or by epochs."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from lrsearch import cli
+from lrsearch.schedules import Clock, Cosine, OneCycle, Plateau, Schedule, Warmup, families, plot
+
+ONE_CYCLE = Schedule(OneCycle(), 0.1)
+LONGER = Schedule(Cosine(), 0.2, Warmup("linear", 0.1, prepend=True))
+
+
+def test_lines_are_the_curves_over_each_other():
+    clocks = {"a": Clock(300, 3), "b": Clock(300, 3).prepended(LONGER)}
+    schedules = {"a": (ONE_CYCLE, clocks["a"]), "b": (LONGER, clocks["b"])}
+    rate, momentum, longer = plot(schedules).data
+    np.testing.assert_array_equal(rate.y, ONE_CYCLE.curve(300))
+    assert list(momentum.y) == [ONE_CYCLE.momentum(step, 300) for step in range(300)]
+    np.testing.assert_array_equal(longer.y, LONGER.curve(330))
+    assert (longer.x[0], longer.x[-1]) == (0, 329)
+    longer = plot(schedules, by="epochs").data[-1]
+    assert longer.x[0] == pytest.approx(-0.3)  # the warmup lies before the run
+    assert longer.x[30] == 0
+
+
+def test_a_schedule_that_reads_losses_is_drawn_as_it_came_out():
+    schedule = Schedule(Plateau(patience=0), 0.1)
+    clock, losses = Clock(100, 10), [1.0] * 10
+    (line,) = plot({"p": (schedule, clock)}, losses={"p": losses}).data
+    np.testing.assert_array_equal(line.y, clock.curve(schedule, losses))
+    assert len(set(line.y)) > 3
+
+
+@pytest.mark.parametrize("family", families)
+def test_a_notebook_shows_the_curve(family):
+    schedule = Schedule(families[family](), 0.1)
+    picture = schedule._repr_html_()
+    drawn = ElementTree.fromstring(picture[picture.index("<svg") :])
+    lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
+    assert len(lines) == 1 + (schedule.momentum(0, 1000) is not None)
+    heights = np.array([float(p.split(",")[1]) for p in lines[0].attrib["points"].split()])
+    assert np.ptp(heights) == pytest.approx(
+        150 * (1 - schedule.curve(1000).min() / schedule.curve(1000).max()), abs=0.2
+    )
+
+
+def test_the_command_draws_files_trials_and_families(finished_study, tmp_path, monkeypatch):
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["lrsearch", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code or 0
+
+    monkeypatch.chdir(tmp_path)
+    storage = ("--storage", finished_study)
+    assert run("export", *storage, "--trial", "0", "-o", "best.json") == 0
+    named = ["cosine:base_lr=0.3,warmup=linear,warmup.fraction=0.2", "best.json", "0"]
+    assert run("schedules", *named, "--plot", "all.html", "--epochs", "2", *storage) == 0
+    page = (tmp_path / "all.html").read_text()
+    assert all(f'"{name}"' in page for name in (*named[:2], "trial 0: one_cycle"))
+    assert run("schedules", "cosine") == 1  # where to?
+    assert run("schedules", "multistep:milestones=0.5/0.2", "--plot", "x.html") == 1
+    assert not (tmp_path / "x.html").exists()
