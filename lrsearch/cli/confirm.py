@@ -27,7 +27,12 @@ def confirm(
     top: Annotated[int, typer.Option(min=1, help="How many of the best schedules.")] = 5,
     seeds: Annotated[int, typer.Option(min=2, help="On how many fresh seeds each.")] = 5,
     against: Annotated[
-        str, typer.Option(metavar="FAMILY,…", help="Also the best schedule of these families.")
+        str,
+        typer.Option(
+            metavar="FAMILY,…",
+            help="Also the best schedule of these families; schedule_free: a constant rate with a "
+            "schedule-free optimizer, which may need no schedule at all.",
+        ),
     ] = "",
     workers: Workers = None,
     workers_per_device: PerDevice = 1,

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from lrsearch.errors import SpecError, StudyError, nearest
+from lrsearch.errors import SpecError, StudyError, TaskError, nearest
+from lrsearch.schedules import Constant, Schedule
 from lrsearch.study import Study, StudySpec, TrialRecord, confirmation_name, open_study
+from lrsearch.tasks import load_task, require_supervised
 
+SCHEDULE_FREE = "schedule_free"
+SCHEDULE_FREE_FACTORS = (1.0, 3.0, 10.0)
+"""Of the rate of the best constant schedule; schedule-free optimizers take higher ones."""
+ADAPTIVE = ("rmsprop", "adam", "nadam", "adamw")
+"""Optimizers that schedule-free AdamW stands for; schedule-free SGD for the others."""
+OPTIMIZER_NAME = "task.optimizer.name"
 TOP_FAMILIES = 3
 """So many of the best families are confirmed with at least one schedule each."""
 
@@ -20,24 +28,30 @@ def confirmation_spec(
 
     It holds the best `top` complete trials, the best of each of the best three families, the best
     of each family in `against`, `constant` where the search has one, and what the study file lists.
-    No schedule is in it twice.
+    No schedule is in it twice. "schedule_free" in `against` adds a constant rate with a
+    schedule-free optimizer, at 1, 3 and 10 times that of the best constant schedule (else of the
+    best): whether a schedule is needed at all. The best of these three is chosen on the test set,
+    which flatters it a little.
 
     Args:
         study: the search.
         top: how many of its best trials, at least 1.
         seeds: on how many fresh seeds each, at least 2.
-        against: families to compare with.
+        against: families to compare with, and "schedule_free".
 
     Raises:
         StudyError: if no trial of the search is complete, or a family has none that ended.
+        TaskError: for "schedule_free", if the task's optimizer cannot be exchanged.
     """
     if study.spec.confirm:
         raise StudyError(f"study {study.name!r} confirms another itself; name the search")
     if top < 1 or seeds < 2:
         raise SpecError(f"--top must be at least 1 and --seeds at least 2, but got {top}, {seeds}")
-    chosen = _chosen(study, top, against)
+    chosen = _chosen(study, top, [name for name in against if name != SCHEDULE_FREE])
     data = confirming(study.spec, chosen, seeds)
     data["confirm"] |= {"of": study.name, "trials": [trial.number for trial in chosen]}
+    if SCHEDULE_FREE in against:
+        _add_schedule_free(study, data)
     return _named(study, data)
 
 
@@ -55,6 +69,29 @@ def confirming(spec: StudySpec, trials: Sequence[TrialRecord], seeds: int) -> di
         "options": [trial.task_options for trial in trials],
     }
     return data
+
+
+def _add_schedule_free(study: Study, data: dict[str, Any]) -> None:
+    """Add constant rates with a schedule-free optimizer to the JSON form of a confirmation."""
+    task = require_supervised(load_task(study.spec.task.run, study.spec.task_options()))
+    if (own := task.optimizer_name) == "custom":
+        raise TaskError(
+            "--against schedule_free exchanges the task's optimizer, which must be one by name "
+            "(task.optimizer), but the task makes its own"
+        )
+    free = f"schedule_free_{'adamw' if own in ADAPTIVE else 'sgd'}"
+    constant = [trial for trial in study.ranked() if trial.family == "constant"]
+    base = constant[0] if constant else study.best()
+    confirm = data["confirm"]
+    for options in confirm["options"]:
+        options.setdefault(OPTIMIZER_NAME, own)
+    for factor in SCHEDULE_FREE_FACTORS:
+        schedule = Schedule(Constant(), base.base_lr * factor)
+        data["schedules"].append(schedule.to_dict())
+        confirm["names"].append(f"{free}, {schedule.base_lr:.3g}")
+        confirm["options"].append(base.task_options | {OPTIMIZER_NAME: free})
+    data["space"][OPTIMIZER_NAME] = {"choices": [own, free]}
+    data["study"]["trials"] = len(data["schedules"]) * len(confirm["seeds"])
 
 
 def _named(study: Study, data: dict[str, Any]) -> StudySpec:

@@ -91,7 +91,7 @@ def read_confirmation(study: Study) -> Confirmation:
     searched = _read_searched(study, confirm)
     entries = []
     for index, schedule in enumerate(study.spec.given_schedules()):
-        number = confirm.trials[index] if confirm.trials else None
+        number = confirm.trials[index] if index < len(confirm.trials) else None
         of_seed = {trial.seed: trial for trial in ended if trial.entry == index}
         last = {s: t.epochs[-1].metrics for s, t in of_seed.items() if t.complete}
         entry = Entry(

@@ -1,9 +1,8 @@
-"""Drawing schedules: several over each other; one as a picture that notebooks show."""
+"""Drawing schedules: their learning rates, and momenta, over each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 _POINTS = 2000
 """Points of a line at most; of longer runs some updates are left out."""
 _DASHES = ("solid", "dot", "dash")
-_WIDTH, _HEIGHT, _LEFT, _GAP = 480, 150, 64, 24
 
 
 def plot(
@@ -78,38 +76,6 @@ def plot(
     drawn.update_layout(template="plotly_white", showlegend=True, legend=legend)
     drawn.update_layout(height=260 + 180 * rows)
     return drawn
-
-
-def svg(schedule: Schedule, total_steps: int = 1000) -> str:
-    """Return a schedule's curve over a run as a small SVG picture."""
-    clock = Clock(total_steps, parts=1)
-    panels = {"learning rate": clock.curve(schedule)}
-    momenta = _momenta(schedule, clock)
-    if np.isfinite(momenta).all():
-        panels["momentum"] = momenta
-    height = len(panels) * (_HEIGHT + _GAP) + _GAP
-    parts = [_panel(n, y, _GAP + i * (_HEIGHT + _GAP)) for i, (n, y) in enumerate(panels.items())]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12" fill="#7c7c7c">'
-        f'{"".join(parts)}<text x="{_WIDTH - 4}" y="{height - 8}" text-anchor="end">'
-        f"the whole run: {escape(schedule.family.name)}</text></svg>"
-    )
-
-
-def _panel(name: str, values: NDArray[np.float64], top: int) -> str:
-    """Draw one line, from zero up, with its highest and lowest value beside it."""
-    low, high = 0.0 if name == "learning rate" else float(values.min()), float(values.max())
-    x = np.linspace(_LEFT, _WIDTH - 4, len(values)).round(1)
-    y = (top + _HEIGHT - _HEIGHT * (values - low) / ((high - low) or 1.0)).round(1)
-    points = " ".join(f"{a},{b}" for a, b in zip(x, y, strict=True))
-    return (
-        f'<rect x="{_LEFT}" y="{top}" width="{_WIDTH - _LEFT - 4}" height="{_HEIGHT}" fill="none" '
-        f'stroke="#7c7c7c" stroke-opacity="0.4"/><text x="{_LEFT}" y="{top - 6}">{name}</text>'
-        f'<text x="{_LEFT - 6}" y="{top + 10}" text-anchor="end">{high:.4g}</text>'
-        f'<text x="{_LEFT - 6}" y="{top + _HEIGHT}" text-anchor="end">{low:.4g}</text>'
-        f'<polyline points="{points}" fill="none" stroke="#0080c0" stroke-width="2"/>'
-    )
 
 
 def _shown(clock: Clock) -> NDArray[np.int64]:

@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,12 +148,6 @@ class Schedule:
 
         named = {self.family.name: (self, Clock(total_steps, epochs or 1))}
         return plot(named, by="updates" if epochs is None else "epochs")
-
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows of it: what it is, and a picture of its curve."""
-        from lrsearch.schedules.drawing import svg
-
-        return f"<code>{escape(repr(self))}</code><br>{svg(self)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` gives back an equal schedule.

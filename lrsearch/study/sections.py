@@ -189,7 +189,8 @@ class ConfirmSection(Section):
     """`[confirm]`: every schedule of the study is trained on each seed, and tested once.
 
     `of` is the study whose winner is to be confirmed. For each schedule, `names` has what it is
-    called, `trials` its number there, and `options` the values of searched options of the task.
+    called, `trials` its number there (schedules after the last of them are no trials of it), and
+    `options` the values of searched options of the task.
     """
 
     seeds: list[int] = Field(min_length=2)

@@ -282,11 +282,13 @@ class StudySpec(Section):
                 f"study.trials is {self.study.trials}, but {count} [[schedules]] on "
                 f"{len(confirm.seeds)} seeds are {count * len(confirm.seeds)} trials"
             )
-        for key in ("names", "trials", "options"):
+        for key in ("names", "options"):
             if (given := getattr(confirm, key)) and len(given) != count:
                 raise SpecError(
                     f"confirm.{key} must have one for each of the {count} [[schedules]]"
                 )
+        if len(confirm.trials) > count:
+            raise SpecError(f"confirm.trials must have at most one for each of {count} schedules")
         if self.pruning != NoPruning(kind="none"):
             raise SpecError('pruning.kind must be "none" where schedules are confirmed')
 

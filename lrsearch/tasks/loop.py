@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from lrsearch.tasks.optimizers import set_mode
 from lrsearch.tasks.precision import Precision, forward, products
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +69,7 @@ def updates(
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for batch in torch.split(order, batch_size):
         lr = float(optimizer.param_groups[0]["lr"])
+        set_mode(optimizer, "train")  # an evaluation may lie between two updates
         optimizer.zero_grad()
         with products(precision, targets.device):
             with forward(precision, targets.device):

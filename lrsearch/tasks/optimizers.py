@@ -1,10 +1,11 @@
-"""The optimizers by the names of a study file: torch's own, with their usual `base_lr`."""
+"""The optimizers by the names of a study file: torch's own, and schedule-free ones."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -14,9 +15,9 @@ from lrsearch.schedules import Float
 
 
 class OptimizerKind(NamedTuple):
-    """torch's class, the options that differ from its defaults, the usual domain of `base_lr`."""
+    """The class, the options that differ from its defaults, the usual domain of `base_lr`."""
 
-    cls: type[torch.optim.Optimizer]
+    cls: type[torch.optim.Optimizer] | str
     options: dict[str, Any]
     base_lr: Float
 
@@ -47,6 +48,18 @@ OPTIMIZERS = {
 """
 
 
+SCHEDULE_FREE = {
+    "schedule_free_sgd": OptimizerKind("SGDScheduleFree", {}, Float(1e-2, 10.0, log=True)),
+    "schedule_free_adamw": OptimizerKind("AdamWScheduleFree", {}, Float(1e-4, 1e-1, log=True)),
+}
+"""Those of the package `schedulefree` (Defazio et al. 2024, "The road less scheduled"), by name.
+
+They average the weights in place of a decaying rate: train with `constant`, and see whether a
+schedule is needed at all. What is evaluated and saved is the average. Their usual rates are several
+times those of the optimizer they stand for. Trials with them do not train in packs.
+"""
+
+
 def optimizer_kind(spec: str | Mapping[str, Any]) -> tuple[OptimizerKind, dict[str, Any]]:
     """Return the kind that `"adam"` or `{name = "adam", …}` names, and its options.
 
@@ -55,14 +68,36 @@ def optimizer_kind(spec: str | Mapping[str, Any]) -> tuple[OptimizerKind, dict[s
     """
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = options.pop("name", None)
-    if name not in list(OPTIMIZERS):  # a list: what stands in a file need not be hashable
-        raise TaskError(f"task.optimizer has the name {name!r}; {nearest(str(name), OPTIMIZERS)}")
-    kind = OPTIMIZERS[name]
-    known = set(inspect.signature(kind.cls).parameters) - {"params", "lr"}
+    known_kinds = OPTIMIZERS | SCHEDULE_FREE
+    if name not in list(known_kinds):  # a list: what stands in a file need not be hashable
+        raise TaskError(f"task.optimizer has the name {name!r}; {nearest(str(name), known_kinds)}")
+    kind = known_kinds[name]
+    known = set(inspect.signature(_class(kind)).parameters) - {"params", "lr"}
     for key in options:
         if key not in known:
             raise TaskError(f"task.optimizer {name!r} has no option {key!r}; {nearest(key, known)}")
     return kind, {**kind.options, **options}
+
+
+def _class(kind: OptimizerKind) -> type[torch.optim.Optimizer]:
+    """Return the class; schedule-free ones are imported when they are asked for."""
+    if not isinstance(kind.cls, str):
+        return kind.cls
+    try:
+        package = import_module("schedulefree")
+    except ModuleNotFoundError:
+        raise TaskError(
+            "schedule-free optimizers need the package schedulefree: "
+            "pip install 'lrsearch[schedulefree]'"
+        ) from None
+    found: type[torch.optim.Optimizer] = getattr(package, kind.cls)
+    return found
+
+
+def set_mode(optimizer: torch.optim.Optimizer, mode: Literal["train", "eval"]) -> None:
+    """Make the weights those to train or to evaluate, of an optimizer that averages them."""
+    if switch := getattr(optimizer, mode, None):
+        switch()
 
 
 def build_optimizer(
@@ -75,6 +110,6 @@ def build_optimizer(
     """
     kind, options = optimizer_kind(spec)
     try:
-        return kind.cls(parameters, lr=lr, **options)  # type: ignore[call-arg]
+        return _class(kind)(parameters, lr=lr, **options)  # type: ignore[call-arg]
     except (TypeError, ValueError, RuntimeError) as error:
         raise TaskError(f"task.optimizer {spec!r}: torch says: {error}") from None

@@ -16,6 +16,7 @@ from lrsearch.errors import DataError
 from lrsearch.schedules import ScheduleLR
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, as_input, evaluate, updates
+from lrsearch.tasks.optimizers import set_mode
 from lrsearch.tasks.precision import Precision
 
 
@@ -129,6 +130,7 @@ class Training:
 
     def validate(self, metrics: Mapping[str, Loss]) -> dict[str, float]:
         """Return the mean of each metric over the validation data."""
+        set_mode(self.optimizer, "eval")
         return evaluate(self.network, metrics, *self.data.validation, precision=self.precision)
 
     def test(self, metrics: Mapping[str, Loss]) -> dict[str, float]:
@@ -140,6 +142,7 @@ class Training:
             return {}
         device = self.data.train[1].device
         inputs, targets = (tensor.to(device) for tensor in self.data.test())
+        set_mode(self.optimizer, "eval")
         return evaluate(self.network, metrics, inputs, targets, precision=self.precision)
 
     def trained(self) -> dict[str, nn.Parameter]:

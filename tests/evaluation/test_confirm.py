@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FixedTrial, TrialState
 
 from lrsearch import Progress, StudySpec, create_study, open_storage, open_study
-from lrsearch.errors import SpecError, StudyError
+from lrsearch.errors import SpecError, StudyError, TaskError
 from lrsearch.evaluation import confirmation_spec, read_confirmation, summarize
 from lrsearch.storage import NoTrialReason, read_metrics
 from lrsearch.tasks import load_task
@@ -190,3 +190,28 @@ def test_what_has_no_complete_trial_or_is_no_search_is_refused(url):
         confirmation_spec(confirming)
     with pytest.raises(StudyError, match="is a search"):
         read_confirmation(study)
+
+
+def test_against_schedule_free_adds_constant_rates_with_that_optimizer(finished_study):
+    pytest.importorskip("schedulefree", reason="pip install 'lrsearch[schedulefree]'")
+    study = open_study(open_storage(finished_study))
+    spec = confirmation_spec(study, top=1, seeds=2, against=["schedule_free"])
+    assert spec.confirm is not None
+    own = len(spec.confirm.trials)
+    assert len(spec.given_schedules()) == own + 3
+    assert {options["task.optimizer.name"] for options in spec.confirm.options[:own]} == {
+        "momentum"
+    }
+    rates = [schedule.base_lr for schedule in spec.given_schedules()[own:]]
+    assert rates == pytest.approx([rates[0], 3 * rates[0], 10 * rates[0]])
+    for index, options in enumerate(spec.confirm.options):
+        trial = FixedTrial({**options, "schedule": "constant", "base_lr": 0.1})
+        task = load_task(spec.task.run, spec.task_options(trial))
+        assert task.optimizer_name == ("momentum" if index < own else "schedule_free_sgd")
+    assert all(name.startswith("schedule_free_sgd, ") for name in spec.confirm.names[own:])
+
+
+def test_a_task_without_a_named_optimizer_has_none_to_exchange(tmp_path):
+    study = search(f"sqlite:///{tmp_path}/search.db", trials=4)
+    with pytest.raises(TaskError, match="Luck only says how an epoch ended"):
+        confirmation_spec(study, against=["schedule_free"])

@@ -22,7 +22,7 @@ from lrsearch.schedules import (
     families,
 )
 from lrsearch.tasks import Data, Supervised, clock_of
-from lrsearch.tasks.optimizers import OPTIMIZERS
+from lrsearch.tasks.optimizers import OPTIMIZERS, SCHEDULE_FREE
 from lrsearch.tasks.packs import packing_obstacle
 
 EXAMPLES, BATCH, STEPS, EPOCHS = 70, 10, 7, 6
@@ -271,6 +271,27 @@ def test_a_run_resumed_after_any_epoch_goes_on_to_the_last_bit(optimizer, schedu
         file.seek(0)
         state = torch.load(file, weights_only=True)
         assert [numbers(p) for p in run(task, schedule, epochs=4, state=state)] == whole[done:]
+
+
+@pytest.mark.parametrize("name", SCHEDULE_FREE)
+def test_schedule_free_weights_are_evaluated_as_averages_and_resumed_to_the_last_bit(name):
+    pytest.importorskip("schedulefree", reason="pip install 'lrsearch[schedulefree]'")
+    task = supervised(optimizer=name)
+    schedule = Schedule(Plateau(patience=0), 0.05)  # evaluations within epochs as well
+    whole, states = [], []
+    for progress in run(task, schedule, epochs=4):
+        whole.append(numbers(progress))
+        states.append(copy.deepcopy(progress.capture()))
+        network = mlp()
+        network.load_state_dict(states[-1]["network"])  # what a model file would hold
+        inputs, targets = vectors().validation
+        loss = float(nn.functional.cross_entropy(network(inputs), targets))
+        assert loss == pytest.approx(progress.metrics["val_loss"], rel=1e-5)
+        assert states[-1]["optimizer"]["param_groups"][0]["train_mode"] is False
+    assert whole[-1][3]["val_loss"] < whole[0][3]["val_loss"]
+    for done, state in enumerate(states, 1):
+        assert [numbers(p) for p in run(task, schedule, 4, state=state)] == whole[done:]
+    assert "ScheduleFree" in str(packing_obstacle(task))
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
