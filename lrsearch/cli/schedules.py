@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from lrsearch.errors import LrsearchError
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from lrsearch.schedules import Clock, Schedule
+    from lrsearch.schedules import Line, Schedule, Unit
 
 
 def schedules(
@@ -71,8 +70,8 @@ def _curves(
     from lrsearch.export import load_schedule
     from lrsearch.schedules import Clock, plot
 
-    named: dict[str, tuple[Schedule, Clock]] = {}
-    losses: dict[str, Sequence[float]] = {}
+    by: Unit = "updates" if epochs is None else "epochs"
+    lines: dict[str, Line] = {}
     for text in drawn:
         if text.isdecimal():
             with opened(storage, study) as found:
@@ -80,12 +79,13 @@ def _curves(
             if trial.schedule is None:
                 raise LrsearchError(f"trial {text} has no schedule yet; wait until it has begun")
             name = f"trial {text}: {trial.family}"
-            named[name], losses[name] = (trial.schedule, trial.run_clock), trial.losses
+            lines[name] = trial.run_clock.line(trial.schedule, by, trial.losses)
             continue
         of_file = text.endswith(".json") or Path(text).is_file()
         schedule = load_schedule(text) if of_file else _parsed(text)
-        named[text] = schedule, Clock(steps, epochs or 1).prepended(schedule)
-    return plot(named, "updates" if epochs is None else "epochs", losses)
+        clock = Clock(steps, epochs or 1).prepended(schedule)
+        lines[text] = clock.line(schedule, by)
+    return plot(lines, by)
 
 
 def _parsed(text: str) -> Schedule:

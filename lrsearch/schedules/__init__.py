@@ -18,7 +18,7 @@ from lrsearch.schedules.domains import (
     Suggester,
     read_domain,
 )
-from lrsearch.schedules.drawing import plot
+from lrsearch.schedules.drawing import Line, Unit, plot
 from lrsearch.schedules.duplicates import is_degenerate, same_curve
 from lrsearch.schedules.exponential import Exponential
 from lrsearch.schedules.factor import Factor

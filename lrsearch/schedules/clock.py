@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.errors import ScheduleError
+from lrsearch.schedules.drawing import Line, Unit
 from lrsearch.schedules.schedule import Schedule
 
 LrEvery = Literal["update", "epoch"]
@@ -121,6 +122,14 @@ class Clock:
             for step in range(self.total_steps)
         )
         return np.fromiter(rates, np.float64, self.total_steps)
+
+    def line(self, schedule: Schedule, by: Unit, losses: Sequence[float] = ()) -> Line:
+        """Return what there is to draw of a run; by epochs a prepended warmup lies before 0."""
+        steps = np.arange(self.total_steps, dtype=np.float64)
+        epochs = (steps - self.lead_steps) * self.parts / self.main_steps
+        momenta = [self.momentum(schedule, step) for step in range(self.total_steps)]
+        x = steps if by == "updates" else epochs
+        return Line(x, self.curve(schedule, losses), np.array(momenta, dtype=np.float64))
 
     def scaled(self, total_steps: int) -> Clock:
         """Return the clock of a run of another length, with as many parts."""

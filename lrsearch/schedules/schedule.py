@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lrsearch import displays
 from lrsearch.errors import ScheduleError, nearest
+from lrsearch.schedules.drawing import Line, plot
 from lrsearch.schedules.family import Family, Position, family_named
 from lrsearch.schedules.warmup import Warmup
 
@@ -143,11 +144,13 @@ class Schedule:
             >>> [axis.title.text for axis in (drawn.layout.yaxis, drawn.layout.yaxis2)]
             ['learning rate', 'momentum']
         """
-        from lrsearch.schedules.clock import Clock
-        from lrsearch.schedules.drawing import plot
-
-        named = {self.family.name: (self, Clock(total_steps, epochs or 1))}
-        return plot(named, by="updates" if epochs is None else "epochs")
+        steps = range(total_steps)
+        line = Line(
+            np.arange(total_steps) * ((epochs or total_steps) / total_steps),
+            self.curve(total_steps),
+            np.array([self.momentum(step, total_steps) for step in steps], dtype=np.float64),
+        )
+        return plot({self.family.name: line}, by="updates" if epochs is None else "epochs")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` gives back an equal schedule.

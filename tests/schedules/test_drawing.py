@@ -12,13 +12,17 @@ LONGER = Schedule(Cosine(), 0.2, Warmup("linear", 0.1, prepend=True))
 
 def test_lines_are_the_curves_over_each_other():
     clocks = {"a": Clock(300, 3), "b": Clock(300, 3).prepended(LONGER)}
-    schedules = {"a": (ONE_CYCLE, clocks["a"]), "b": (LONGER, clocks["b"])}
-    rate, momentum, longer = plot(schedules).data
+    schedules = {"a": ONE_CYCLE, "b": LONGER}
+
+    def drawn(by):
+        return plot({n: clocks[n].line(s, by) for n, s in schedules.items()}, by).data
+
+    rate, momentum, longer = drawn("updates")
     np.testing.assert_array_equal(rate.y, ONE_CYCLE.curve(300))
     assert list(momentum.y) == [ONE_CYCLE.momentum(step, 300) for step in range(300)]
     np.testing.assert_array_equal(longer.y, LONGER.curve(330))
     assert (longer.x[0], longer.x[-1]) == (0, 329)
-    longer = plot(schedules, by="epochs").data[-1]
+    longer = drawn("epochs")[-1]
     assert longer.x[0] == pytest.approx(-0.3)  # the warmup lies before the run
     assert longer.x[30] == 0
 
@@ -26,7 +30,7 @@ def test_lines_are_the_curves_over_each_other():
 def test_a_schedule_that_reads_losses_is_drawn_as_it_came_out():
     schedule = Schedule(Plateau(patience=0), 0.1)
     clock, losses = Clock(100, 10), [1.0] * 10
-    (line,) = plot({"p": (schedule, clock)}, losses={"p": losses}).data
+    (line,) = plot({"p": clock.line(schedule, "updates", losses)}).data
     np.testing.assert_array_equal(line.y, clock.curve(schedule, losses))
     assert len(set(line.y)) > 3
 

@@ -285,7 +285,8 @@ def test_schedule_free_weights_are_evaluated_as_averages_and_resumed_to_the_last
         network = mlp()
         network.load_state_dict(states[-1]["network"])  # what a model file would hold
         inputs, targets = vectors().validation
-        loss = float(nn.functional.cross_entropy(network(inputs), targets))
+        with torch.no_grad():
+            loss = float(nn.functional.cross_entropy(network(inputs), targets))
         assert loss == pytest.approx(progress.metrics["val_loss"], rel=1e-5)
         assert states[-1]["optimizer"]["param_groups"][0]["train_mode"] is False
     assert whole[-1][3]["val_loss"] < whole[0][3]["val_loss"]
