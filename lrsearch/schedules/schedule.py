@@ -146,7 +146,7 @@ class Schedule:
         """
         steps = range(total_steps)
         line = Line(
-            np.arange(total_steps) * ((epochs or total_steps) / total_steps),
+            np.arange(total_steps, dtype=np.float64) * ((epochs or total_steps) / total_steps),
             self.curve(total_steps),
             np.array([self.momentum(step, total_steps) for step in steps], dtype=np.float64),
         )
