@@ -53,12 +53,12 @@ def train_textbook(url: str) -> None:
 
 
 def read_textbook(url: str) -> dict[str, dict[str, list[float]]]:
-    """Return by experiment the curves that were trained, one value for each epoch."""
+    """Return by experiment that has ended its curves, one value for each epoch."""
     study = open_study(open_storage(url, create=False), "lenet-classics")
     return {
         name: {curve: [round(e.metrics[curve], 5) for e in trial.epochs] for curve in CURVES}
         for name, trial in zip(NAMES, study.records(epochs=True), strict=False)
-        if trial.epochs
+        if trial.complete
     }
 
 
@@ -82,24 +82,25 @@ def table(curves: dict[str, dict[str, list[float]]]) -> str:
 
 def draw(curves: dict[str, dict[str, list[float]]]) -> Figure:
     """Draw train accuracy, test accuracy and train loss, a panel for each experiment."""
+    cols = min(3, len(curves))
+    rows = -(-len(curves) // cols)
     drawn: Any = make_subplots(
-        rows=2, cols=3, subplot_titles=NAMES, shared_xaxes=True, shared_yaxes=True,
+        rows=rows, cols=cols, subplot_titles=list(curves), shared_xaxes=True, shared_yaxes=True,
         horizontal_spacing=0.03, vertical_spacing=0.1,
     )  # fmt: skip
     looks = (("train_loss", "#7c7c7c", "dot"), ("train_accuracy", "#0080c0", "dash"))
-    for index, name in enumerate(NAMES):
-        of = curves.get(name, {curve: [] for curve in CURVES})
+    for index, of in enumerate(curves.values()):
         for curve, color, dash in (*looks, ("val_accuracy", "#d55e00", "solid")):
             drawn.add_scatter(
                 x=list(range(1, len(of[curve]) + 1)), y=of[curve], mode="lines",
                 name=curve.replace("_", " ").replace("val", "test"), showlegend=index == 0,
-                line={"color": color, "dash": dash}, row=index // 3 + 1, col=index % 3 + 1,
+                line={"color": color, "dash": dash}, row=index // cols + 1, col=index % cols + 1,
             )  # fmt: skip
     drawn.update_xaxes(range=[0, 30])
     drawn.update_yaxes(range=[0, 1])
-    drawn.update_xaxes(title_text="epoch", row=2)
+    drawn.update_xaxes(title_text="epoch", row=rows)
     drawn.update_layout(
-        template="plotly_white", width=1100, height=620,
+        template="plotly_white", width=1100, height=60 + 280 * rows,
         margin={"l": 40, "r": 10, "t": 60, "b": 40},
         legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"},
     )  # fmt: skip
