@@ -102,7 +102,7 @@ def draw(curves: dict[str, dict[str, list[float]]]) -> Figure:
     drawn.update_layout(
         template="plotly_white", width=1100, height=60 + 280 * rows,
         margin={"l": 40, "r": 10, "t": 60, "b": 40},
-        legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"},
+        legend={"orientation": "h", "yref": "container", "y": 0.99, "yanchor": "top"},
     )  # fmt: skip
     return drawn
 
