@@ -24,8 +24,8 @@ Classifier, loaders = models.lightning_parts()
 
 import lrsearch  # added
 from lrsearch.integrations import lightning_task  # added
-task = lightning_task(Classifier, loaders, max_epochs=6)  # added
-search = lrsearch.optimize(task, trials=4, device="cpu")  # added
+task = lightning_task(Classifier, loaders, max_epochs=3)  # added
+search = lrsearch.optimize(task, trials=2, device="cpu")  # added
 """
 LIGHTNING_BACK = """
 from lightning.pytorch import Trainer
@@ -39,7 +39,7 @@ class Final(Classifier):
         return found["scheduled"](optimizer, self.trainer.estimated_stepping_batches)
 
 
-Trainer(max_epochs=6, accelerator="cpu", logger=False, enable_checkpointing=False).fit(
+Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False).fit(
     Final(), *loaders
 )
 compare(searched, [rate for rate, _ in Classifier.rates])
@@ -50,23 +50,23 @@ import warnings; warnings.simplefilter("ignore")
 import models
 
 rates = []
-trainer = models.trainer_parts("output", epochs=6, rates=rates)
+trainer = models.trainer_parts("output", epochs=3, rates=rates)
 
 import lrsearch  # added
 from lrsearch.integrations import trainer_task  # added
-search = lrsearch.optimize(trainer_task(trainer), trials=4, device="cpu")  # added
+search = lrsearch.optimize(trainer_task(trainer), trials=2, device="cpu")  # added
 """
 TRANSFORMERS_BACK = """
 searched = rates_of_the_best(lambda: rates, rates.clear)
 found = exported("transformers")
 if "ARGUMENTS" in found:
-    final = models.trainer_parts("output", epochs=6, rates=rates, **found["ARGUMENTS"])
+    final = models.trainer_parts("output", epochs=3, rates=rates, **found["ARGUMENTS"])
 else:
     from torch.optim import SGD
-    final = models.trainer_parts("output", epochs=6, rates=rates, model_init=False)
+    final = models.trainer_parts("output", epochs=3, rates=rates, model_init=False)
     optimizer = SGD(final.model.parameters(), lr=found["BASE_LR"])
     final.optimizer = optimizer
-    final.lr_scheduler = found["get_schedule"](optimizer, 6 * models.BATCHES)
+    final.lr_scheduler = found["get_schedule"](optimizer, 3 * models.BATCHES)
 final.train()
 compare(searched, rates)
 """
@@ -79,8 +79,8 @@ import models
 
 import lrsearch  # added
 from lrsearch.integrations import keras_task  # added
-task = keras_task(model, x, y, epochs=6, **fit)  # added
-search = lrsearch.optimize(task, trials=4, device="cpu")  # added
+task = keras_task(model, x, y, epochs=3, **fit)  # added
+search = lrsearch.optimize(task, trials=2, device="cpu")  # added
 """
 KERAS_BACK = """
 import keras
@@ -94,7 +94,7 @@ class Record(keras.callbacks.Callback):
         rates.append(float(rate))
 
 
-watched = keras_task(model, x, y, epochs=6, callbacks=[Record()], **fit)
+watched = keras_task(model, x, y, epochs=3, callbacks=[Record()], **fit)
 search.task = watched
 searched = rates_of_the_best(lambda: rates, rates.clear)
 found = exported("keras")
@@ -109,7 +109,7 @@ class Before(keras.callbacks.Callback):
 
 
 final.fit(
-    x, y, epochs=6, verbose=0, batch_size=models.BATCH, validation_data=fit["validation_data"],
+    x, y, epochs=3, verbose=0, batch_size=models.BATCH, validation_data=fit["validation_data"],
     callbacks=[*found.get("callbacks", []), Before()],
 )
 compare(searched, rates, 1e-6)
@@ -123,7 +123,7 @@ def rates_of_the_best(read, clear):
     # the winner's run in the search again, seen from inside the library
     clear()
     best, task = search.best, search.task
-    run = task.run(search.schedule, epochs=6, seed=best.seed, device="cpu")
+    run = task.run(search.schedule, epochs=3, seed=best.seed, device="cpu")
     values = [p.metrics[search.study.spec.study.metric] for p in run]
     assert values[-1] == best.full_values[0], "the search's own run is repeated"
     seen = list(read())

@@ -58,6 +58,7 @@ def test_tensorboard_has_every_epoch_of_every_run(search):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # of its own store
 def test_mlflow_has_every_epoch_and_what_was_trained(search, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -74,6 +75,7 @@ def test_mlflow_has_every_epoch_and_what_was_trained(search, tmp_path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb")
 def test_wandb_keeps_every_run_offline(search, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
