@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import models
 import pytest
 
 ADDED = "  # added"
@@ -155,12 +156,13 @@ def compare(searched, again, tolerance=1e-9):
     ],
 )
 def test_a_few_lines_make_a_search_and_its_winner_trains_alike(library, script, back, tmp_path):
+    assert os.environ["KERAS_BACKEND"]  # which `models` sets: Keras's own default may be absent
     pytest.importorskip(library, reason="pip install '.[frameworks]'")
     added = [line for line in script.splitlines() if line.endswith(ADDED)]
     assert 0 < len(added) <= MOST
     assert not any("lrsearch" in line for line in script.splitlines() if line not in added)
     (tmp_path / "script.py").write_text(script + BACK + back)
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(models.__file__).parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "script.py"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
