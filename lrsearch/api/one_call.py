@@ -10,6 +10,7 @@ from typing import Any
 from lrsearch.api.progress import progress_bar
 from lrsearch.api.search import STORAGE, Search, train_here
 from lrsearch.errors import SpecError, StudyError, TaskError
+from lrsearch.evaluation import find_answer
 from lrsearch.storage import open_storage, storage_errors
 from lrsearch.study import (
     Study,
@@ -135,9 +136,8 @@ def optimize(
             log.info("%s", note)
         bars = [progress_bar] if progress else []
         train_here(created, storage, task, place, [*bars, *callbacks])
-        status = read_status(created)
-    if status.best is None:
-        raise StudyError(no_result(status))
+        if find_answer(created) is None:
+            raise StudyError(no_result(read_status(created)))
     return Search(created, storage, task=task, device=place)
 
 

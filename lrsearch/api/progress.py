@@ -6,6 +6,7 @@ import time
 
 from tqdm.auto import tqdm
 
+from lrsearch.evaluation import find_answer
 from lrsearch.storage import EpochMetrics
 from lrsearch.study import Study, TrialRecord, read_status
 
@@ -48,7 +49,8 @@ class _ProgressBar:
     def _show(self, now: str = "") -> None:
         status = read_status(self.study)
         self.bar.n, self.bar.total = status.finished, status.target
-        best = f"best {status.best.value:.4g}" if status.best else "no result yet"
+        answer = find_answer(self.study)
+        best = f"best {answer.value:.4g}" if answer else "no result yet"
         self.bar.set_postfix_str(best + now, refresh=True)
         self._last = time.monotonic()
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Self
 
 from lrsearch import displays
 from lrsearch.errors import LrsearchError, StudyError, nearest
-from lrsearch.evaluation import Confirmation, confirmation_spec, read_answer, read_confirmation
+from lrsearch.evaluation import (
+    Confirmation,
+    confirmation_spec,
+    find_answer,
+    read_answer,
+    read_confirmation,
+)
 from lrsearch.export import FORMATS, Exported, rescaled
 from lrsearch.schedules import Schedule
 from lrsearch.storage import NoTrialReason, open_storage
@@ -143,22 +149,21 @@ class Search:
         """
         if format not in FORMATS:
             raise LrsearchError(f"there is no format {format!r}; {nearest(format, FORMATS)}")
-        answer = read_answer(self.study)
-        best = Exported.of(self.name, answer.trial, answer.confirmed)
+        best = Exported.of(self.study, read_answer(self.study))
         return FORMATS[format](rescaled(best, steps or best.total_steps))
 
     def __repr__(self) -> str:
-        status = read_status(self.study)
-        best = f", best {status.best.summary}" if status.best else ""
+        status, answer = read_status(self.study), find_answer(self.study)
+        best = f", best {answer.summary}" if answer else ""
         return f"<Search {self.name!r}: {status.finished} of {status.target} trials{best}>"
 
     def _repr_html_(self) -> str:
-        status, metric = read_status(self.study), self.study.spec.study.metric
+        status, answer = read_status(self.study), find_answer(self.study)
         counts = ("finished", "pruned", "diverged", "failed", "epochs")
         shown = [(name, getattr(status, name)) for name in counts]
-        if status.best is None:
+        if answer is None:
             return displays.table((self.name, "no result yet"), shown)
-        rows = [(f"best {metric}", status.best.summary), ("trial", status.best.trial), *shown]
+        rows = [("best", answer.summary), ("trial", answer.trial.number), *shown]
         return displays.table((self.name, ""), rows) + self.schedule._repr_html_()
 
 

@@ -18,6 +18,7 @@ from lrsearch.cli import (
     serve,
     status,
     train,
+    trials,
     work,
 )
 from lrsearch.errors import LrsearchError, printable
@@ -26,7 +27,6 @@ app = typer.Typer(
     name="lrsearch",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -55,6 +55,7 @@ app.command()(launch.resume)
 app.command()(work.work)
 app.command()(status.status)
 app.command()(status.stop)
+app.command()(trials.trials)
 app.command()(confirm.confirm)
 app.command()(compare.compare)
 app.command()(export.export)

@@ -19,6 +19,7 @@ from lrsearch.cli.options import (
     names_in,
     quiet,
 )
+from lrsearch.cli.output import PAGE, ForceOption, check_output, writing
 
 
 def compare(
@@ -28,8 +29,9 @@ def compare(
     ] = "",
     seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds for the best of each.")] = 5,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A picture: FILE.html or FILE.png.")
+        Path | None, typer.Option("-o", "--output", help="A page: FILE.html; or FILE.png.")
     ] = None,
+    force: ForceOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
@@ -42,14 +44,14 @@ def compare(
     """
     from lrsearch.cli.results import print_comparison
     from lrsearch.diagnosis import prepare
-    from lrsearch.evaluation import comparison_spec, family_specs, read_comparison, summarize
-    from lrsearch.reporting import check_suffix, compared, write_figures
+    from lrsearch.evaluation import comparison_spec, family_specs, read_comparison
+    from lrsearch.reporting import comparison_page, write_page
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import StudySpec, check_task, create_study
     from lrsearch.tasks import slots
 
     quiet()
-    check_suffix(output)
+    check_output(output, PAGE, force=force)
     spec = StudySpec.from_toml(study_file)
     places = slots(device.value, workers, workers_per_device, pack)
     spec, task = prepare(spec, places[0].device, base_lr_from_finder=False)
@@ -66,5 +68,5 @@ def compare(
         confirmation, results = read_comparison(confirming, searches)
     print_comparison(confirmation, results)
     if output is not None:
-        figures = [compared(confirmation, results)]
-        write_figures(output, "Families compared", summarize(confirmation), figures)
+        with writing(output):
+            write_page(output, comparison_page(spec.study.name, confirmation, results))

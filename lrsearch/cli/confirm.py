@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from lrsearch.cli.options import (
     names_in,
     opened,
 )
+from lrsearch.cli.output import PAGE, ForceOption, check_output, writing
 
 
 def confirm(
@@ -34,6 +36,10 @@ def confirm(
             "schedule-free optimizer, which may need no schedule at all.",
         ),
     ] = "",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A page: FILE.html; or FILE.png.")
+    ] = None,
+    force: ForceOption = False,
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
     device: DeviceOption = Device.auto,
@@ -42,13 +48,17 @@ def confirm(
     """Train the best schedules again on fresh seeds, the same for all, and test each once.
 
     With the best of each of the three best families, constant, and what the study file lists. Run
-    again, it goes on where it stopped.
+    again, it goes on where it stopped. From then on the winner is what `export` hands over, and
+    what status, report and dashboard name.
     """
     from lrsearch.cli.results import print_confirmation
-    from lrsearch.evaluation import confirmation_spec, read_confirmation
+    from lrsearch.cli.view import print_next
+    from lrsearch.evaluation import confirmation_spec, find_answer, read_confirmation
+    from lrsearch.reporting import confirmation_page, refresh, write_page
     from lrsearch.study import check_task, create_study
     from lrsearch.tasks import load_task, slots
 
+    check_output(output, PAGE, force=force)
     places = slots(device.value, workers, workers_per_device, pack)
     with opened(storage, study) as search:
         spec = confirmation_spec(search, top, seeds, names_in(against))
@@ -56,4 +66,11 @@ def confirm(
         check_task(spec, task)
         confirming = create_study(search.storage, spec, task)
         run(confirming, storage, places)
-        print_confirmation(read_confirmation(confirming))
+        refresh(search)
+        found = read_confirmation(confirming)
+        print_confirmation(found)
+        if output is not None:
+            with writing(output):
+                write_page(output, confirmation_page(search.name, found))
+        if answer := find_answer(search):
+            print_next(search, storage, answer)

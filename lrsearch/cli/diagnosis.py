@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch.cli.options import Device, DeviceOption
+from lrsearch.cli.output import PAGE, ForceOption, check_output, writing
 
 if TYPE_CHECKING:
     from lrsearch.study import StudySpec
@@ -23,18 +24,20 @@ def find_lr(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A picture: FILE.html or FILE.png.")
     ] = None,
+    force: ForceOption = False,
     as_json: AsJson = False,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Find a first learning rate, and the domain of base_lr to search (a range test)."""
     from lrsearch import diagnosis
-    from lrsearch.reporting import check_suffix, range_tests, write_figures
+    from lrsearch.reporting import range_tests, write_figures
 
-    check_suffix(output)
+    check_output(output, PAGE, force=force)
     spec, task, place = _load(study_file, device)
     finding = diagnosis.find_lr(task, seed=spec.study.seed, device=place)
     if output is not None:
-        write_figures(output, "Learning-rate finder", [*finding.notes], [range_tests(finding)])
+        with writing(output, err=as_json):
+            write_figures(output, "Learning-rate finder", finding.notes, [range_tests(finding)])
     if as_json:
         typer.echo(json.dumps(finding.to_dict(), indent=2))
         return
@@ -52,6 +55,7 @@ def diagnose(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A page of figures: FILE.html.")
     ] = None,
+    force: ForceOption = False,
     as_json: AsJson = False,
     steps: Annotated[int, typer.Option(min=20, help="Updates of each short run.")] = 500,
     device: DeviceOption = Device.auto,
@@ -60,9 +64,9 @@ def diagnose(
     import tomli_w
 
     from lrsearch import diagnosis
-    from lrsearch.reporting import check_suffix, diagnosis_figures, write_figures
+    from lrsearch.reporting import diagnosis_figures, write_figures
 
-    check_suffix(output)
+    check_output(output, [".html"], force=force)
     spec, task, place = _load(study_file, device)
     low, high, *_ = spec.search_space(task.base_lr).domain("base_lr").extremes()
     result = diagnosis.diagnose(
@@ -71,7 +75,8 @@ def diagnose(
     )  # fmt: skip
     if output is not None:
         lines, figures = diagnosis.verdict(result), diagnosis_figures(result)
-        write_figures(output, "Stability diagnosis", lines, figures)
+        with writing(output, err=as_json):
+            write_figures(output, "Stability diagnosis", lines, figures)
     if as_json:
         typer.echo(json.dumps(diagnosis.diagnosis_dict(result), indent=2, ensure_ascii=False))
         return

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyOption, opened
+from lrsearch.cli.output import ForceOption, check_output, writing
 from lrsearch.errors import LrsearchError, nearest
 
 
@@ -22,16 +23,15 @@ def report(
             "beside it; needs Chrome or Chromium)."
         ),
     ] = "html",
+    force: ForceOption = False,
 ) -> None:
     """Write a report: figures, the best schedules, what was pruned, how to do it again."""
     from lrsearch.reporting import REPORT_FORMATS, make_report
 
     if format not in REPORT_FORMATS:
         raise LrsearchError(f"--format is {format!r}; {nearest(format, REPORT_FORMATS)}")
+    check_output(output, [f".{format}"], force=force)
     with opened(storage, study) as opened_study:
         made = make_report(opened_study)
-    try:
+    with writing(output):
         REPORT_FORMATS[format](made, output)
-    except OSError as error:
-        raise LrsearchError(f"cannot write {output}: {error.strerror}") from None
-    typer.echo(f"written: {output}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyOption, opened
+from lrsearch.cli.output import ForceOption, check_output, writing
 from lrsearch.errors import LrsearchError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def schedules(
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
+    force: ForceOption = False,
 ) -> None:
     """List the families: parameters, domains, when to use them, what speaks against them.
 
@@ -50,17 +52,15 @@ def schedules(
             raise LrsearchError("to draw schedules, say into which page: --plot FILE.html")
         _print_families()
         return
+    check_output(plot, [".html"], force=force)
     if drawn:
         page = _curves(drawn, steps or 1000, epochs, storage, study)
     else:
         from lrsearch.reporting import gallery
 
         page = gallery()
-    try:
+    with writing(plot):
         plot.write_text(page.to_html(), encoding="utf-8")
-    except OSError as error:
-        raise LrsearchError(f"cannot write {plot}: {error.strerror}") from None
-    typer.echo(f"drawn: {plot}")
 
 
 def _curves(

@@ -15,19 +15,21 @@ def status(
     study: StudyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show where a study stands: counts, the best schedule so far, the workers.
+    """Show where a study stands: counts, the answer (confirmed, if it is), the workers.
 
     It names trials that were unstable but recovered, which evaluations once an epoch miss.
     """
     from lrsearch.cli.view import print_status
+    from lrsearch.evaluation import find_answer
     from lrsearch.study import read_status
 
     with opened(storage, study) as opened_study:
-        state = read_status(opened_study)
+        state, answer = read_status(opened_study), find_answer(opened_study)
     if as_json:
-        typer.echo(json.dumps(state.to_dict(), indent=2, ensure_ascii=False))
+        best = answer.to_dict() if answer else None
+        typer.echo(json.dumps({**state.to_dict(), "best": best}, indent=2, ensure_ascii=False))
     else:
-        print_status(state, opened_study.spec.study.metric)
+        print_status(state, answer)
 
 
 def stop(storage: StorageOption = DEFAULT_STORAGE, study: StudyOption = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,10 @@ from lrsearch.cli.options import (
     StudyOption,
     opened,
 )
-from lrsearch.errors import LrsearchError
+from lrsearch.cli.output import ForceOption, check_output, writing
+
+if TYPE_CHECKING:
+    from lrsearch.storage import EpochMetrics
 
 
 def train(
@@ -25,30 +28,41 @@ def train(
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The network; its curve goes beside it as .csv.")
-    ] = Path("model.safetensors"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="FILE.safetensors, the network; or FILE.pt, all of the task's state, for "
+            "torch.load. Else model.safetensors, or model.pt of a task without a network. The "
+            "curve goes beside it as .csv.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Else the study's.")] = None,
     device: DeviceOption = Device.auto,
+    force: ForceOption = False,
 ) -> None:
-    """Train a study's task once with a schedule, test it, and save the network."""
+    """Train a study's task once with a schedule, test it, and save what was trained."""
     from lrsearch import evaluation
     from lrsearch.cli.view import progress_line
     from lrsearch.export import load_schedule
     from lrsearch.tasks import load_task, slots
 
-    if not output.parent.is_dir():
-        raise LrsearchError(f"cannot write {output}: there is no folder {output.parent}; create it")
+    named = [output] if output else [Path(f"model{ending}") for ending in evaluation.MODEL_ENDINGS]
+    for path in (*named, named[0].with_suffix(".csv")):
+        check_output(path, (*evaluation.MODEL_ENDINGS, ".csv"), force=force)
     loaded = load_schedule(schedule)
     with opened(storage, study) as opened_study:
         task = load_task(opened_study.spec.task.run, evaluation.options_for(opened_study, loaded))
         chosen = opened_study.spec.study.seed if seed is None else seed
-    rows = []
-    for row, progress in evaluation.train(
-        task, loaded, seed=chosen, device=slots(device.value, workers=1)[0].device
-    ):
+    rows: list[EpochMetrics] = []
+    place = slots(device.value, workers=1)[0].device
+    for row, progress in evaluation.train(task, loaded, seed=chosen, device=place):
+        if not rows:
+            path = evaluation.model_path(progress, output)
         rows.append(row)
         typer.echo(progress_line(row, task.epochs))
         if row.epoch == task.epochs:
-            evaluation.save_model(progress, output)
-            evaluation.save_curve(rows, output.with_suffix(".csv"))
-    typer.echo(f"saved {output} and {output.with_suffix('.csv')}")
+            curve = path.with_suffix(".csv")
+            with writing(path, curve):
+                evaluation.save_model(progress, path)
+                evaluation.save_curve(rows, curve)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,7 +17,7 @@ from rich.text import Text
 from lrsearch.errors import StudyError, printable
 from lrsearch.schedules import Schedule, format_value
 from lrsearch.storage import EpochMetrics, masked
-from lrsearch.study import Best, RunningTrial, Status, no_result, read_status
+from lrsearch.study import Answer, RunningTrial, Status, no_result, read_status
 
 if TYPE_CHECKING:
     from lrsearch.study import Study
@@ -37,7 +37,7 @@ class LiveView:
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False)
         self.started = time.monotonic()
-        self.first_share: float | None = None
+        self.first_epochs: int | None = None
         self.last_line = ""
 
     def __enter__(self) -> Self:
@@ -61,59 +61,76 @@ class LiveView:
 
     def show(self) -> None:
         """Show where the study stands now."""
-        status = read_status(self.study)
-        if self.first_share is None:
-            self.first_share = status.share
+        from lrsearch.evaluation import find_answer
+
+        status, answer = read_status(self.study), find_answer(self.study)
+        if self.first_epochs is None:
+            self.first_epochs = status.epochs
         left = self._time_left(status)
         if self.console.is_terminal:
-            self.live.update(_panel(status, self.study.spec.study.metric, left), refresh=True)
+            self.live.update(_panel(status, answer, left), refresh=True)
         elif (line := _counts(status)) != self.last_line:
             self.last_line = line
-            best = f"; best {_best(status.best)}" if status.best else ""
+            best = f"; best {_best(answer)}" if answer else ""
             self.console.print(f"{line}{best}{left}", highlight=False, soft_wrap=True, markup=False)
 
     def _time_left(self, status: Status) -> str:
-        done = status.share - (self.first_share or 0.0)
-        if done <= 0 or status.share >= 1:
+        done = status.epochs - (self.first_epochs or 0)
+        left = status.epochs_left
+        if done <= 0 or not left:
             return ""
-        seconds = (time.monotonic() - self.started) / done * (1 - status.share)
+        seconds = (time.monotonic() - self.started) / done * left
         minutes, seconds = divmod(round(seconds), 60)
         return f"; about {minutes}:{seconds:02} left"
 
 
-def print_status(status: Status, metric: str) -> None:
-    """Print where a study stands."""
+def print_status(status: Status, answer: Answer | None) -> None:
+    """Print where a study stands, and its answer."""
     line = printable(f"study {status.study} in {status.storage}")
     Console().print(line, highlight=False, markup=False)
-    Console().print(_panel(status, metric, ""))
+    Console().print(_panel(status, answer, ""))
 
 
 def print_result(study: Study, url: str) -> None:
-    """Print the best schedule and what to do next.
+    """Print the answer of a study and what to do next.
 
     Raises:
-        StudyError: if no trial was trained in full.
+        StudyError: if there is none.
     """
+    from lrsearch.evaluation import find_answer
+    from lrsearch.export import Exported
+
     console = Console(highlight=False, soft_wrap=True)
-    status = read_status(study)
-    best = status.best
-    if best is None:
-        raise StudyError(no_result(status))
-    console.print(f"\n[bold]The best schedule[/]: trial {best.trial}, ", end="")
-    console.print(f"{study.spec.study.metric} {best.summary}")
+    answer = find_answer(study)
+    if answer is None:
+        raise StudyError(no_result(read_status(study)))
+    console.print(f"\n[bold]The best schedule[/]: trial {answer.trial.number}, {answer.summary}")
     table = Table(show_header=False, box=None, padding=(0, 2))
-    for name, value in _flat(best.schedule).items():
-        table.add_row(name, format_value(value))
+    for name, value in Exported.of(study, answer).facts:
+        table.add_row(name, value)
     console.print(table)
+    print_next(study, url, answer)
+
+
+def print_next(study: Study, url: str, answer: Answer) -> None:
+    """Print what to do next with a search that has an answer."""
+    console = Console(highlight=False, soft_wrap=True)
     several = len(study.storage.get_all_studies()) > 1
     name = f" --study {shlex.quote(printable(study.name))}" if several else ""
     where = f"--storage {shlex.quote(printable(masked(url)))}{name}"
-    console.print("\n[bold]Next[/]")
-    for command, what in (
-        (f"lrsearch export {where} -o best.json", "take it along (also csv, python)"),
-        (f"lrsearch resume {where} --trials {2 * status.target}", "search on"),
+    confirm = (f"lrsearch confirm {where}", "train the best again on fresh seeds, and test them")
+    commands = [
+        (
+            f"lrsearch export {where} -o best.json",
+            f"take trial {answer.trial.number} along (also --format python, keras, optax, …)",
+        ),
+        (f"lrsearch resume {where} --trials {2 * study.target}", "search on"),
         (f"lrsearch dashboard {where}", "look at all trials"),
-    ):
+    ]
+    if answer.confirmed is None or answer.leads_now is not None:
+        commands.insert(0, confirm)
+    console.print("\n[bold]Next[/]")
+    for command, what in commands:
         console.print(f"  {command}", markup=False)
         console.print(f"      {what}", style="dim", markup=False)
 
@@ -129,14 +146,17 @@ def progress_line(row: EpochMetrics, epochs: int) -> str:
     return f"epoch {row.epoch}/{epochs}  lr {row.lr:.4g}  {metrics}"
 
 
-def _panel(status: Status, metric: str, left: str) -> RenderableType:
+def _panel(status: Status, answer: Answer | None, left: str) -> RenderableType:
     parts: list[RenderableType] = [
         Text(_counts(status) + left),
         Padding(ProgressBar(total=1.0, completed=status.share, width=_WIDTH), 0),
     ]
-    if status.best:
-        parts.append(Text(f"best {metric} {_best(status.best)}", style="bold"))
-        parts.append(Text(sparkline(status.best.schedule), style="cyan"))
+    if answer and answer.trial.schedule:
+        parts.append(Text(f"best {_best(answer)}", style="bold"))
+        parts.append(Text(sparkline(answer.trial.schedule), style="cyan"))
+        if answer.leads_now is not None:
+            later = f"trial {answer.leads_now} leads the search now and is not confirmed"
+            parts.append(Text(later, style="dim"))
     if status.unstable:
         shown = ", ".join(map(str, status.unstable[:10])) + (" …" if status.unstable[10:] else "")
         parts.append(Text(f"unstable but recovered: trials {shown}", style="dim"))
@@ -172,9 +192,9 @@ def _running(trial: RunningTrial) -> tuple[str, ...]:
     return tuple("-" if value is None else format_value(value) for value in values)
 
 
-def sparkline(schedule: dict[str, Any]) -> str:
+def sparkline(schedule: Schedule) -> str:
     """Return a schedule's curve over the run as a line of blocks."""
-    curve = Schedule.from_dict(schedule).curve(_WIDTH)
+    curve = schedule.curve(_WIDTH)
     heights = (curve / curve.max() * (len(_BLOCKS) - 1)).round().astype(int)
     return "".join(_BLOCKS[height] for height in heights)
 
@@ -182,6 +202,7 @@ def sparkline(schedule: dict[str, Any]) -> str:
 def _counts(status: Status) -> str:
     counts = {
         "running": status.running,
+        "interrupted": status.interrupted,
         "pruned": status.pruned,
         "diverged": status.diverged,
         "failed": status.failed,
@@ -193,15 +214,5 @@ def _counts(status: Status) -> str:
     return f"{status.finished}/{status.target} finished{shown}{epochs}"
 
 
-def _best(best: Best) -> str:
-    return f"{best.summary} (trial {best.trial}: {best.schedule['schedule']})"
-
-
-def _flat(schedule: dict[str, Any]) -> dict[str, Any]:
-    warmup = schedule["warmup"]
-    return {
-        "schedule": schedule["schedule"],
-        "base_lr": schedule["base_lr"],
-        **{f"warmup.{name}": value for name, value in (warmup or {}).items()},
-        **schedule["params"],
-    }
+def _best(answer: Answer) -> str:
+    return f"{answer.summary} (trial {answer.trial.number}: {answer.trial.family})"

@@ -111,8 +111,15 @@ def read_confirmation(study: Study) -> Confirmation:
     return Confirmation(metric, maximize, confirm.seeds, entries, compared, comparison)
 
 
-def last_confirmation(study: Study) -> Confirmation | None:
-    """Return the newest confirmation of a search; `None` if none has come to its end."""
+def find_confirmation(study: Study) -> Confirmation | None:
+    """Return the newest confirmation of a search, or what a study that confirms has itself found.
+
+    `None` if none has come to its end.
+    """
+    if study.spec.confirm:
+        with suppress(StudyError):
+            return read_confirmation(study)
+        return None
     there = {other.study_name for other in study.storage.get_all_studies()}
     names = (confirmation_name(study.name, number) for number in count(1))
     for name in reversed(list(takewhile(there.__contains__, names))):

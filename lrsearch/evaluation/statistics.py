@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
+MIN_FREEDOM = 3
+"""Degrees of freedom from which an interval says anything: of one mean, 4 seeds."""
 OUTLIER_VARIANCE_RATIO = 10.0
 """A variance over the seeds so many times the median one is no accident (1 in 10⁶ for 5 seeds)."""
 
@@ -21,7 +23,8 @@ class Comparison:
     `low` and `high` bound the mean of each alone. `difference` is how far each lies behind the best
     on the same seeds, `difference_low` and `difference_high` bound that for all K at once: with
     probability 0.95 none is wrong, though the best was picked by the same numbers. Who may lie
-    behind by nothing cannot be told apart from the best.
+    behind by nothing cannot be told apart from the best. A bound is infinite where the seeds are
+    too few to give one: with one or two degrees of freedom Student's would be wide and say nothing.
     """
 
     best: int
@@ -62,7 +65,9 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
     count, seeds = values.shape
     mean = values.mean(axis=1)
     deviation = values.std(axis=1, ddof=1)
-    alone = stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1) * deviation / np.sqrt(seeds)
+    alone = np.full(count, np.inf)
+    if seeds > MIN_FREEDOM:
+        alone = stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1) * deviation / np.sqrt(seeds)
     best = int(mean.argmax() if maximize else mean.argmin())
     difference = np.abs(mean[best] - mean)
     outlier = deviation**2 > OUTLIER_VARIANCE_RATIO * np.median(deviation**2)
@@ -72,12 +77,14 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
         residuals = regular - regular.mean(axis=1)[:, None] - regular.mean(axis=0) + regular.mean()
         freedom = (len(regular) - 1) * (seeds - 1)
         error = np.sqrt((residuals**2).sum() / freedom / seeds)
-        width += _range(count, freedom) * error
+        width += _range(count, freedom) * error if freedom >= MIN_FREEDOM else np.inf
     for index in range(count):
         if outlier[index] or outlier[best]:
-            error = (values[best] - values[index]).std(ddof=1) / np.sqrt(seeds)
-            pairs = count * (count - 1) / 2
-            width[index] = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / max(1, pairs), seeds - 1) * error
+            width[index] = np.inf
+            if seeds > MIN_FREEDOM:
+                error = (values[best] - values[index]).std(ddof=1) / np.sqrt(seeds)
+                share = 1 - (1 - CONFIDENCE) / 2 / max(1, count * (count - 1) / 2)
+                width[index] = stats.t.ppf(share, seeds - 1) * error
     width[best] = 0.0
     return Comparison(
         best=best,

@@ -22,7 +22,14 @@ def summarize(confirmation: Confirmation) -> list[str]:
             _points(confirmation, bounds[index])
             for bounds in (comparison.difference_low, comparison.difference_high)
         )
-        if comparison.indistinguishable[index]:
+        if not np.isfinite(comparison.difference_high[index]):
+            said.append(
+                f"{other.name} cannot be told apart from {winner.name}: {seeds} seeds are too few "
+                "to say; confirm on more (--seeds 5)"
+            )
+        elif comparison.indistinguishable[index] and comparison.outlier[index]:
+            said.append(f"{other.name} cannot be told apart from {winner.name}: it varies too much")
+        elif comparison.indistinguishable[index]:
             said.append(
                 f"{other.name} cannot be told apart from {winner.name} (at most {high} behind)"
             )
@@ -43,12 +50,12 @@ def summarize(confirmation: Confirmation) -> list[str]:
         if entry.diverged:
             said.append(f"{entry.name} diverged on {len(entry.diverged)} of {seeds} seeds")
     if (bias := selection_bias(winner)) is not None:
-        sign = 1 if confirmation.maximize else -1
+        rosy = bias if confirmation.maximize else -bias
         fresh = np.mean(list(winner.validation.values()))
         said.append(
-            f"the search overestimated {winner.name} by {_points(confirmation, sign * bias)} "
-            f"(selection bias): {winner.searched:.4f} there, {fresh:.4f} on {seeds} fresh seeds, "
-            "both on the validation data"
+            f"the search {'over' if rosy > 0 else 'under'}estimated {winner.name} by "
+            f"{_points(confirmation, abs(bias))}: {winner.searched:.4f} there, {fresh:.4f} on "
+            f"{seeds} fresh seeds, both on the validation data"
         )
     return said
 
@@ -57,16 +64,17 @@ def confirmed_rows(confirmation: Confirmation) -> list[list[str]]:
     """Return a row for each entry, the best first.
 
     Columns: name, base_lr, mean ± half its 95 % interval, standard deviation, how far it lies
-    behind the best on the same seeds ± half the interval of that; those that diverged last.
+    behind the best on the same seeds ± half the interval of that; those that diverged last. An
+    interval that the seeds are too few for is left out.
     """
     rows = []
     if c := confirmation.comparison:
         for index in np.argsort(c.difference):
             entry = confirmation.compared[index]
             alone = c.high[index] - c.mean[index]
-            mean, deviation = f"{c.mean[index]:.4f} ± {alone:.4f}", f"{c.deviation[index]:.4f}"
+            mean, deviation = _interval(c.mean[index], alone), f"{c.deviation[index]:.4f}"
             width = c.difference_high[index] - c.difference[index]
-            behind = f"{c.difference[index]:.4f} ± {width:.4f}"
+            behind = _interval(c.difference[index], np.inf if c.outlier[index] else width)
             last = "the best" if entry is confirmation.winner else behind
             rows.append([entry.name, f"{entry.schedule.base_lr:.4g}", mean, deviation, last])
     for entry in confirmation.entries:
@@ -81,6 +89,11 @@ def selection_bias(entry: Entry) -> float | None:
     if entry.searched is None or not entry.validation:
         return None
     return entry.searched - float(np.mean(list(entry.validation.values())))
+
+
+def _interval(value: float, half: float) -> str:
+    """Return a value with half its interval, if there is one."""
+    return f"{value:.4f} ± {half:.4f}" if np.isfinite(half) else f"{value:.4f}"
 
 
 def _points(confirmation: Confirmation, value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from lrsearch.schedules import Schedule
 from lrsearch.storage import EpochMetrics
 from lrsearch.study import Study
 from lrsearch.tasks import Progress, Task, run_task
+
+MODEL_ENDINGS = (".safetensors", ".pt")
+"""Of a file with a network's tensors alone, and of one with all of a task's state."""
 
 
 def options_for(study: Study, schedule: Schedule) -> dict[str, Any]:
@@ -55,21 +58,47 @@ def train(
         yield EpochMetrics(0, 0, progress.epoch, step, lr, metrics), progress
 
 
-def save_model(progress: Progress, path: Path) -> None:
-    """Save the network of a run as safetensors, whole or not at all.
+def model_path(progress: Progress, path: Path | None) -> Path:
+    """Return where a run's model is to be saved: `path`, else by what its task's state holds.
+
+    Asked after the first epoch, before more is spent: a task says no earlier what it captures.
 
     Raises:
-        TaskError: if the task's state holds no `network` (name → tensor).
+        TaskError: if the task has no state to save, or none that the path's ending takes.
     """
-    from safetensors.torch import save_file
-
-    network = (progress.capture() if progress.capture else {}).get("network")
-    if not network:
+    if progress.capture is None:
         raise TaskError(
-            "the task's state holds no 'network' (a state_dict) to save; see Progress.capture"
+            "the task's Progress has no `capture`, so there is no model to keep; "
+            "give what the training needs to go on"
         )
+    named = isinstance(progress.capture().get("network"), Mapping)
+    if path is None:
+        return Path("model").with_suffix(MODEL_ENDINGS[0 if named else 1])
+    if path.suffix == MODEL_ENDINGS[0] and not named:
+        raise TaskError(
+            f"{path} holds a 'network' (a state_dict), which the task's state does not have; "
+            "save all of it with -o FILE.pt"
+        )
+    return path
+
+
+def save_model(progress: Progress, path: Path) -> None:
+    """Save the network of a run as safetensors, or all of its state for torch, whole or not at all.
+
+    Raises:
+        TaskError: see `model_path`.
+    """
+    import torch
+    from safetensors.torch import save
+
+    path = model_path(progress, path)
+    state = progress.capture() if progress.capture else {}
     unfinished = path.with_name(f"{path.name}.part")
-    save_file({name: tensor.contiguous() for name, tensor in network.items()}, unfinished)
+    if path.suffix == MODEL_ENDINGS[0]:
+        tensors = {name: tensor.contiguous() for name, tensor in state["network"].items()}
+        unfinished.write_bytes(save(tensors))  # not `save_file`, which no other user could read
+    else:
+        torch.save(state, unfinished)
     unfinished.replace(path)
 
 

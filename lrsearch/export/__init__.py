@@ -13,6 +13,7 @@ from lrsearch.export.json_format import load_schedule, to_json
 from lrsearch.export.keras_format import to_keras
 from lrsearch.export.lightning_format import to_lightning
 from lrsearch.export.optax_format import to_optax
+from lrsearch.export.optimizers import cautions
 from lrsearch.export.python_format import to_python
 from lrsearch.export.timm_format import to_timm
 from lrsearch.export.transformers_format import to_transformers

@@ -21,7 +21,8 @@ def rescaled(best: Exported, total_steps: int) -> Exported:
         >>> rescaled(best, 2000).total_steps
         2000
     """
-    return replace(best, clock=best.clock.scaled(total_steps))
+    found_with = best.found_with or best.total_steps
+    return replace(best, clock=best.clock.scaled(total_steps), found_with=found_with)
 
 
 def lost(best: Exported, total_steps: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from lrsearch.errors import ScheduleError
@@ -13,23 +14,32 @@ FORMAT = 1
 
 
 def to_json(best: Exported) -> str:
-    """Return `{"format": 1, "schedule": {…}, "study", "trial", "value", "total_steps"}`.
+    """Return `{"format": 1, "schedule": {…}, …}` with the whole winner.
 
-    And "seeds", on how many it was trained in full, where that is not one; and "confirmed", what it
-    came to on fresh seeds, where it was the best there.
+    Which trial of which study it is, by which "metric" it was found and its "value", on how many
+    "seeds", what is "expected" on others (± "error"), and what was "confirmed" on fresh ones; for
+    how many updates it is exported and was found ("total_steps", "found_with"), how many "epochs"
+    those were; the task's "settings", the "data" (a checksum), the "versions" of packages.
     """
     data = {
         "format": FORMAT,
         "schedule": best.schedule.to_dict(),
         "study": best.study,
         "trial": best.trial,
+        "metric": best.metric,
         "value": best.value,
+        "seeds": best.seeds,
+        "expected": best.expected,
+        "error": best.error,
+        "confirmed": asdict(best.confirmed) if best.confirmed else None,
         "total_steps": best.total_steps,
+        "found_with": best.found_with or best.total_steps,
+        "epochs": best.clock.parts,
+        "lr_every": best.clock.lr_every,
+        "settings": dict(best.settings),
+        "data": best.data,
+        "versions": dict(best.versions),
     }
-    if best.seeds != 1:
-        data["seeds"] = best.seeds
-    if best.confirmed:
-        data["confirmed"] = best.confirmed
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from lrsearch.export.exported import Exported
+from lrsearch.export.optimizers import caution, for_keras
 from lrsearch.export.parts import before_plateau, drops, plateau_mode, plateau_of
 from lrsearch.export.source import STANDARD, formula, head, joined
 from lrsearch.schedules import Plateau
@@ -12,8 +13,14 @@ from lrsearch.schedules import Plateau
 _USAGE = """
 Needs Keras 3, on any of its backends:
 
-    model.compile(keras.optimizers.SGD(learning_rate{momentum}), ...)
+    model.compile({optimizer}, ...{eagerly})
     model.fit(...{callbacks})
+{notes}"""
+_LENGTH = """
+It is for a run of TOTAL_STEPS updates. For another: `lrsearch export --format keras --steps ...`.
+"""
+_EAGERLY = """
+A compiled train step would keep the first momentum; run_eagerly=True lets it move.
 """
 _TABLE = '''
 @keras.saving.register_keras_serializable(package="lrsearch")
@@ -82,32 +89,41 @@ def to_keras(best: Exported) -> str:
     """
     if shape := plateau_of(best):
         return _plateau(best, shape)
-    usage = _USAGE.format(momentum="", callbacks="")
     found = drops(best)
     if found == []:
-        return head(best, usage, []) + "learning_rate = BASE_LR\n"
+        return head(best, _usage(best), [], caution(best)) + "learning_rate = BASE_LR\n"
     if found:
         boundaries = [step - 1 for step, _ in found]  # Keras drops after the boundary
         rates = [best.schedule.base_lr, *(rate for _, rate in found)]
-        return head(best, usage, ["import keras"]) + (
+        usage = _usage(best) + _LENGTH
+        return head(best, usage, ["import keras"], caution(best)) + (
             "learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(\n"
             f"    boundaries={boundaries},\n    values={rates},\n)\n"
         )
     momentum = best.clock.momentum(best.schedule, 0)
-    if momentum is not None:
-        usage = _USAGE.format(
-            momentum=f", momentum={momentum!r}", callbacks=", callbacks=[Momentum()]"
-        )
+    usage = _usage(best, ", callbacks=[Momentum()]" if momentum is not None else "", momentum)
+    imports = [*STANDARD, "import keras", "import numpy as np"]
     return joined(
-        head(best, usage, [*STANDARD, "import keras", "import numpy as np"]),
+        head(best, usage + _LENGTH, imports, caution(best)),
         formula(best.schedule, best.clock),
         _TABLE,
         *([_MOMENTUM] if momentum is not None else []),
     )
 
 
+def _usage(best: Exported, callbacks: str = "", momentum: float | None = None) -> str:
+    optimizer, notes = for_keras(best, momentum)
+    return _USAGE.format(
+        optimizer=optimizer,
+        eagerly="" if momentum is None else ", run_eagerly=True",
+        callbacks=callbacks,
+        notes=(_EAGERLY if momentum is not None else "")
+        + "".join(f"\nNote: {note}.\n" for note in notes),
+    )
+
+
 def _plateau(best: Exported, shape: Plateau) -> str:
-    usage = _USAGE.format(momentum="", callbacks=", callbacks=callbacks")
+    usage, first = _usage(best, ", callbacks=callbacks"), caution(best)
     finite = [abs(loss) for loss in best.losses if math.isfinite(loss)]
     scale = min(finite, default=1.0)
     warmup = best.schedule.warmup
@@ -123,9 +139,9 @@ def _plateau(best: Exported, shape: Plateau) -> str:
         callbacks="WarmupCallback(), " if warmup else "",
     )
     if warmup is None:
-        return head(best, usage, ["import keras"]) + rule.removeprefix("\n")
+        return head(best, usage, ["import keras"], first) + rule.removeprefix("\n")
     return joined(
-        head(best, usage, [*STANDARD, "import keras"]),
+        head(best, usage, [*STANDARD, "import keras"], first),
         formula(before_plateau(best.schedule), best.clock),
         _WARMUP,
         rule,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lrsearch.export.exported import Exported
+from lrsearch.export.optimizers import caution, for_torch
 from lrsearch.export.parts import GROWTH, before_plateau, plateau_of, torch_plateau
 from lrsearch.export.source import STANDARD, TORCH, formula, head, joined, literal, torch_scheduler
 from lrsearch.schedules import Plateau
@@ -11,7 +12,7 @@ _USAGE = """
 Works with lightning and pytorch_lightning. In your LightningModule:
 
     def configure_optimizers(self):
-        optimizer = torch.optim.SGD(self.parameters(), lr=BASE_LR, momentum=0.9)
+        optimizer = {optimizer}
         return scheduled(optimizer, self.trainer.estimated_stepping_batches)
 
 """
@@ -50,15 +51,22 @@ def to_lightning(best: Exported) -> str:
     """
     if shape := plateau_of(best):
         return _plateau(best, shape)
-    usage = _USAGE + _FOLLOWS
     return joined(
-        head(best, usage, TORCH), formula(best.schedule, best.clock), torch_scheduler(), _STEPS
+        head(best, _usage(best) + _FOLLOWS, TORCH, caution(best)),
+        formula(best.schedule, best.clock),
+        torch_scheduler(),
+        _STEPS,
     )
+
+
+def _usage(best: Exported) -> str:
+    return _USAGE.format(optimizer=for_torch(best).replace("model.", "self."))
 
 
 def _plateau(best: Exported, shape: Plateau) -> str:
     monitor = f"MONITOR = {shape.metric!r}\n".replace("'", '"')
     options = monitor + literal("PLATEAU", torch_plateau(best, shape))
+    usage, first = _usage(best) + _DIFFERS, caution(best)
     if best.schedule.warmup is None:
         imports = [
             "from typing import Any",
@@ -66,14 +74,14 @@ def _plateau(best: Exported, shape: Plateau) -> str:
             "from torch.optim import Optimizer",
             "from torch.optim.lr_scheduler import ReduceLROnPlateau",
         ]
-        return joined(head(best, _USAGE + _DIFFERS, imports) + options, _PLATEAU)
+        return joined(head(best, usage, imports, first) + options, _PLATEAU)
     imports = [
         *STANDARD,
         "from torch.optim import Optimizer",
         "from torch.optim.lr_scheduler import MultiplicativeLR, ReduceLROnPlateau",
     ]
     return joined(
-        head(best, _USAGE + _DIFFERS, imports) + options,
+        head(best, usage, imports, first) + options,
         formula(before_plateau(best.schedule), best.clock),
         GROWTH,
         _WARMUP,

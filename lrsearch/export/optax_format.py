@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from lrsearch.export.exported import Exported
+from lrsearch.export.optimizers import caution, for_optax
 from lrsearch.export.parts import before_plateau, drops, plateau_of
 from lrsearch.export.source import STANDARD, formula, head, joined
 from lrsearch.schedules import Plateau
 
 _USAGE = """
-Needs optax:
+Needs optax{injected}:
 
-    optimizer = optax.sgd(learning_rate)
-"""
-_MOVES_USAGE = """
-Needs optax. What moves must be injected:
-
-    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate, momentum)
+    optimizer = {optimizer}
+{notes}"""
+_LENGTH = """
+It is for a run of TOTAL_STEPS updates. For another: `lrsearch export --format optax --steps ...`.
 """
 _PLATEAU_USAGE = """
     plateau_state = plateau.init(params)
@@ -67,13 +66,24 @@ def to_optax(best: Exported) -> str:
         return _plateau(best, shape)
     found = drops(best)
     if found is not None:
-        return head(best, _USAGE, ["import optax"]) + _native(best.schedule.base_lr, found)
+        usage = _usage(best) + (_LENGTH if found else "")
+        first = caution(best)
+        return head(best, usage, ["import optax"], first) + _native(best.schedule.base_lr, found)
     moves = best.clock.momentum(best.schedule, 0) is not None
     return joined(
-        head(best, _MOVES_USAGE if moves else _USAGE, _TABLE_IMPORTS),
+        head(best, _usage(best, moves=moves) + _LENGTH, _TABLE_IMPORTS, caution(best)),
         formula(best.schedule, best.clock),
         _TABLE,
         *([_MOMENTUM] if moves else []),
+    )
+
+
+def _usage(best: Exported, *, moves: bool = False) -> str:
+    optimizer, notes = for_optax(best, moves=moves)
+    return _USAGE.format(
+        injected=". What moves must be injected" if moves else "",
+        optimizer=optimizer,
+        notes="".join(f"\nNote: {note}.\n" for note in notes),
     )
 
 
@@ -88,19 +98,20 @@ def _native(base_lr: float, found: list[tuple[int, float]]) -> str:
 
 def _plateau(best: Exported, shape: Plateau) -> str:
     value = f"-{shape.metric}" if shape.maximize else shape.metric  # optax's only direction is down
-    usage = _USAGE + _PLATEAU_USAGE.replace("{value}", value)
+    usage = _usage(best) + _PLATEAU_USAGE.replace("{value}", value)
+    first = caution(best)
     rule = _PLATEAU.format(
         **vars(shape) | {"patience": shape.patience + 1},
         atol=0.0 if shape.threshold else 1e-30,  # optax refuses two zeros
     )
     if best.schedule.warmup is None:
         return joined(
-            head(best, usage, ["import optax", "import optax.contrib"])
+            head(best, usage, ["import optax", "import optax.contrib"], first)
             + _native(best.schedule.base_lr, []),
             rule,
         )
     return joined(
-        head(best, usage, [*_TABLE_IMPORTS, "import optax.contrib"]),
+        head(best, usage, [*_TABLE_IMPORTS, "import optax.contrib"], first),
         formula(before_plateau(best.schedule), best.clock),
         _TABLE,
         rule,

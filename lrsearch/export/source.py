@@ -7,7 +7,8 @@ source needs the standard library alone; each format lays its framework's part b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from textwrap import wrap
 from types import FunctionType
 from typing import Any
 
@@ -33,19 +34,26 @@ TORCH = [
 """The imports of a file that holds the formula and torch's scheduler."""
 
 
-def head(best: Exported, usage: str, imports: list[str]) -> str:
+def head(best: Exported, usage: str, imports: list[str], first: Sequence[str] = ()) -> str:
     """Return a module's docstring, its imports, and the constants TOTAL_STEPS and BASE_LR.
 
-    `usage` is the docstring's second part; `imports` are those of the standard library, an empty
-    string, and those of the framework.
+    `usage` is the docstring's last part, and `first` lines that come before all else; `imports` are
+    those of the standard library, an empty string, and those of the framework.
     """
-    study = repr(best.study).replace('"', r"\"")  # no study's name may end the docstring
+    width = max(len(name) for name, _ in best.facts)
+    facts = (f"    {name:{width}}  {value}" for name, value in best.facts)
+    doc = (
+        f"The learning-rate schedule {best.schedule.family.name!r}, found by lrsearch.",
+        "",
+        *([*first, ""] if first else []),
+        f"Trial {best.trial} of the study {best.study!r}:",
+        "",
+        *(line for fact in facts for line in _wrapped(fact, width + 6)),
+    )
     return "\n".join(
         (
-            f'"""The learning-rate schedule {best.schedule.family.name!r}, found by lrsearch.',
-            "",
-            f"Trial {best.trial} of the study {study}; its value was {best.value:g}, "
-            f"{best.known_from}.",
+            # what people wrote may neither end the docstring nor be an escape
+            '"""' + "\n".join(doc).replace("\\", r"\\").replace('"', r"\""),
             "",
             usage.strip("\n"),
             '"""',
@@ -59,6 +67,10 @@ def head(best: Exported, usage: str, imports: list[str]) -> str:
             "",
         )
     )
+
+
+def _wrapped(line: str, indent: int) -> list[str]:
+    return wrap(" ".join(line.splitlines()), 99, subsequent_indent=" " * indent)
 
 
 _PER_EPOCH = '''

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from lrsearch.export.exported import Exported
+from lrsearch.export.optimizers import caution, for_torch
 from lrsearch.export.parts import GROWTH, MOMENTUM, before_plateau, plateau_mode, plateau_of
 from lrsearch.export.source import STANDARD, formula, head, joined
 from lrsearch.schedules import Cosine, Linear, Plateau, Polynomial
 
 _USAGE = """
-Needs timm 1.0 or newer. In your training:
+Needs timm 1.0 or newer. In your training, with `import torch`:
 
-    optimizer = timm.optim.create_optimizer_v2(model, "sgd", lr=BASE_LR)
+    optimizer = {optimizer}
     scheduler = get_schedule(optimizer)
     for batch in batches:
         ...
         optimizer.step()
         updates += 1
         scheduler.step_update(updates)
+"""
+_LENGTH = """
+For a run of another length: get_schedule(optimizer, total_steps=...); all durations are fractions
+of it.
 """
 _PLATEAU_USAGE = """
     scheduler.step(epoch + 1, {metric})  # after the evaluation of an epoch, counted from 0
@@ -81,13 +86,15 @@ def to_timm(best: Exported) -> str:
     """
     if shape := plateau_of(best):
         return _plateau(best, shape)
+    usage = _USAGE.format(optimizer=for_torch(best)) + _LENGTH
     if native := _native(best):
         name, arguments = native
         get = _GET.format(name=name, arguments=arguments)
-        return joined(head(best, _USAGE, _imports(name)), get)
+        return joined(head(best, usage, _imports(name), caution(best)), get)
     moves = best.clock.momentum(best.schedule, 0) is not None
+    imports = [*STANDARD, *_imports("Scheduler", "timm.scheduler.scheduler")]
     return joined(
-        head(best, _USAGE, [*STANDARD, *_imports("Scheduler", "timm.scheduler.scheduler")]),
+        head(best, usage, imports, caution(best)),
         formula(best.schedule, best.clock),
         *([MOMENTUM] if moves else []),
         _FOUND + (_MOVES if moves else ""),
@@ -119,12 +126,15 @@ def _plateau(best: Exported, shape: Plateau) -> str:
         lr_min=best.schedule.base_lr * shape.min_factor,
         begin="\n    scheduler.step_update(0)" if warmup else "",
     )
-    usage = _USAGE + _PLATEAU_USAGE.replace("{metric}", shape.metric)
+    usage = _USAGE.format(optimizer=for_torch(best)) + _PLATEAU_USAGE.replace(
+        "{metric}", shape.metric
+    )
+    first = caution(best)
     imports = _imports("PlateauLRScheduler")
     if warmup is None:
-        return joined(head(best, usage, imports), get)
+        return joined(head(best, usage, imports, first), get)
     return joined(
-        head(best, usage, [*STANDARD, *imports]),
+        head(best, usage, [*STANDARD, *imports], first),
         formula(before_plateau(best.schedule), best.clock),
         GROWTH,
         _WARMUP,

@@ -5,37 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 from lrsearch.export.exported import Exported
+from lrsearch.export.optimizers import caution, for_torch, optimizer_of
 from lrsearch.export.parts import GROWTH, before_plateau, plateau_of, torch_plateau
 from lrsearch.export.source import STANDARD, TORCH, formula, head, joined, literal, torch_scheduler
 from lrsearch.schedules import Constant, Cosine, Linear, Polynomial
 
 _ARGUMENTS_USAGE = """
-Transformers has this schedule:
+Transformers has this schedule, for a run of any length (here max_steps, or num_train_epochs):
 
     arguments = TrainingArguments(..., max_steps=TOTAL_STEPS, **ARGUMENTS)
+{trainer}"""
+_OWN_OPTIMIZER = """    optimizer = {optimizer}
+    trainer = Trainer(model, arguments, optimizers=(optimizer, None){callbacks}, ...)
 """
 _PLATEAU_USAGE = """
 Transformers has this schedule:
 
     arguments = TrainingArguments(..., **ARGUMENTS)
-    trainer = Trainer(model, arguments, ...{callbacks})
-
+{trainer}
 `patience` and `cooldown` count evaluations. Torch's rule, which it uses, never sees an improvement
 on a negative loss.
 """
 _SCHEDULER_USAGE = """
 Needs torch and nothing else. For transformers' `Trainer`:
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=BASE_LR)
+    optimizer = {optimizer}
     scheduler = get_schedule(optimizer, arguments.max_steps)
     trainer = Trainer(model, arguments, optimizers=(optimizer, scheduler), ...)
 
-All durations are fractions of the run, so any number of updates does.
+All durations are fractions of the run, so any number of updates does. Where `max_steps` is -1, as
+it is for a run by epochs, TOTAL_STEPS counts: give the number of your updates in its place.
 """
 _SCHEDULER = '''
 def get_schedule(optimizer: Optimizer, num_training_steps: int = TOTAL_STEPS) -> ScheduleLR:
-    """Return the scheduler of a run of that many updates."""
-    return ScheduleLR(optimizer, Schedule(), num_training_steps)
+    """Return the scheduler of a run of that many updates; of TOTAL_STEPS for transformers' -1."""
+    steps = num_training_steps if num_training_steps > 0 else TOTAL_STEPS
+    return ScheduleLR(optimizer, Schedule(), steps)
 '''
 _WARMUP = '''
 class WarmupCallback(TrainerCallback):
@@ -64,19 +69,30 @@ def to_transformers(best: Exported) -> str:
             **(monitor if shape.metric != "val_loss" else {}),
         )  # fmt: skip
         if best.schedule.warmup is None:
-            return head(best, _PLATEAU_USAGE.format(callbacks=""), []) + arguments
-        usage = _PLATEAU_USAGE.format(callbacks=", callbacks=[WarmupCallback()]")
+            usage = _PLATEAU_USAGE.format(trainer=_trainer(best))
+            return head(best, usage, [], caution(best, "adamw")) + arguments
+        usage = _PLATEAU_USAGE.format(trainer=_trainer(best, ", callbacks=[WarmupCallback()]"))
         imports = [*STANDARD, "from transformers import TrainerCallback"]
         warmup = formula(before_plateau(best.schedule), best.clock)
-        return joined(head(best, usage, imports) + arguments, warmup, GROWTH, _WARMUP)
+        first = caution(best, "adamw")
+        return joined(head(best, usage, imports, first) + arguments, warmup, GROWTH, _WARMUP)
     if native := _native(best):
-        return head(best, _ARGUMENTS_USAGE, []) + _arguments(best, *native)
+        usage = _ARGUMENTS_USAGE.format(trainer=_trainer(best))
+        return head(best, usage, [], caution(best, "adamw")) + _arguments(best, *native)
+    usage = _SCHEDULER_USAGE.format(optimizer=for_torch(best))
     return joined(
-        head(best, _SCHEDULER_USAGE, TORCH),
+        head(best, usage, TORCH, caution(best, "adamw")),
         formula(best.schedule, best.clock),
         torch_scheduler(),
         _SCHEDULER,
     )
+
+
+def _trainer(best: Exported, callbacks: str = "") -> str:
+    """Return how `Trainer` gets the optimizer that the schedule was found with."""
+    if optimizer_of(best) is None:
+        return f"    trainer = Trainer(model, arguments{callbacks}, ...)\n"
+    return _OWN_OPTIMIZER.format(optimizer=for_torch(best), callbacks=callbacks)
 
 
 def _native(best: Exported) -> tuple[str, dict[str, float | str]] | None:

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrsearch.reporting.dashboard.server import HOST, serve
     from lrsearch.reporting.dashboard.study_page import refresh
-    from lrsearch.reporting.figures.compared import compared
     from lrsearch.reporting.figures.data import StudyData, read_data
-    from lrsearch.reporting.figures.files import check_suffix, write_figures
     from lrsearch.reporting.figures.finder import range_tests
     from lrsearch.reporting.figures.gallery import gallery
     from lrsearch.reporting.figures.layout import FIGURES, read_layout
     from lrsearch.reporting.figures.stability import diagnosis_figures
-    from lrsearch.reporting.report import REPORT_FORMATS
-    from lrsearch.reporting.report.content import Report, make_report
+    from lrsearch.reporting.report import REPORT_FORMATS, write_figures, write_page
+    from lrsearch.reporting.report.confirmation import comparison_page, confirmation_page
+    from lrsearch.reporting.report.content import make_report
+    from lrsearch.reporting.report.page import Report
 
 
 _NAMES = {
     "dashboard.server": ("HOST", "serve"),
     "dashboard.study_page": ("refresh",),
-    "figures.compared": ("compared",),
     "figures.data": ("StudyData", "read_data"),
-    "figures.files": ("check_suffix", "write_figures"),
     "figures.finder": ("range_tests",),
     "figures.gallery": ("gallery",),
     "figures.layout": ("FIGURES", "read_layout"),
     "figures.stability": ("diagnosis_figures",),
-    "report": ("REPORT_FORMATS",),
-    "report.content": ("Report", "make_report"),
+    "report": ("REPORT_FORMATS", "write_figures", "write_page"),
+    "report.confirmation": ("comparison_page", "confirmation_page"),
+    "report.content": ("make_report",),
+    "report.page": ("Report",),
 }
 
 

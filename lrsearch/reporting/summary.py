@@ -10,8 +10,8 @@ from typing import Any
 import tomli_w
 
 from lrsearch.reporting.figures.data import StudyData
-from lrsearch.reporting.text import Table
-from lrsearch.schedules import Warmup, format_value
+from lrsearch.reporting.text import Table, parameters
+from lrsearch.schedules import format_value
 from lrsearch.study import StudySpec, TrialRecord
 
 _BEST = 10
@@ -20,8 +20,29 @@ _BEST = 10
 def best_schedules(data: StudyData) -> Table:
     """Return the ten best complete trials with their schedules."""
     rows = [_best_row(rank, trial) for rank, trial in enumerate(data.ranked[:_BEST], 1)]
-    head = ("", "trial", data.metric, "seeds", "family", "base_lr", "warmup", "parameters")
+    head = ("", "trial", data.metric, "seeds", "family", "base_lr", "warmup and parameters")
     return Table(head, rows)
+
+
+def in_a_sentence(data: StudyData) -> str:
+    """Return the answer: what to train with, how good it is and how sure that is."""
+    answer = data.answer
+    if answer is None:
+        return "No trial is complete, so there is no best schedule."
+    trial = answer.trial
+    said = (
+        f"Train with {trial.family}, base_lr {trial.base_lr:.4g} (trial {trial.number}): "
+        f"{answer.summary}."
+    )
+    if answer.confirmed is None:
+        return f"{said} That is on the validation data that chose it; `lrsearch confirm` tests it."
+    if answer.confirmed.beaten:
+        said += f" It beats {', '.join(answer.confirmed.beaten)}."
+    if answer.confirmed.tied:
+        said += f" It cannot be told apart from {', '.join(answer.confirmed.tied)}."
+    if answer.leads_now is not None:
+        said += f" Trial {answer.leads_now} leads the search now and is not confirmed."
+    return said
 
 
 def spent(data: StudyData) -> Table:
@@ -44,10 +65,18 @@ def commands(data: StudyData, url: str) -> str:
         "# search again: save the study file as study.toml",
         "lrsearch launch study.toml --storage sqlite:///again.db",
     ]
-    if data.ranked:
+    if answer := data.answer:
+        where = f"--storage {shlex.quote(url)} --study {name}"
+        if answer.confirmed is None or answer.leads_now is not None:
+            lines = [
+                "# train the best again on fresh seeds, and test them",
+                f"lrsearch confirm {where}",
+                *lines,
+            ]
+        kind = "the confirmed winner" if answer.confirmed else "the best schedule"
         lines = [
-            f"# take the best schedule, of trial {data.ranked[0].number}, along",
-            f"lrsearch export --storage {shlex.quote(url)} --study {name} -o best.json",
+            f"# take {kind}, of trial {answer.trial.number}, along",
+            f"lrsearch export {where} -o best.json",
             *lines,
         ]
     return "\n".join(lines) + "\n"
@@ -56,7 +85,6 @@ def commands(data: StudyData, url: str) -> str:
 def _best_row(rank: int, trial: TrialRecord) -> tuple[str, ...]:
     schedule = trial.schedule
     assert schedule is not None, "figures' data hold only trials that have one"
-    params = schedule.to_dict()["params"].items()
     return (
         str(rank),
         str(trial.number),
@@ -64,8 +92,7 @@ def _best_row(rank: int, trial: TrialRecord) -> tuple[str, ...]:
         str(len(trial.full_values)),
         trial.family,
         format_value(trial.base_lr),
-        _warmup(schedule.warmup),
-        ", ".join(f"{name} {format_value(value)}" for name, value in params),
+        parameters(schedule),
     )
 
 
@@ -76,14 +103,6 @@ def _spent_row(data: StudyData, name: str, trials: Sequence[TrialRecord]) -> tup
     epochs = sum(len(trial.epochs) for trial in trials)
     value = f"{best.mean:.4f}" if best else ""
     return name, value, *map(str, (*counts, epochs, sum(map(data.saved, trials))))
-
-
-def _warmup(warmup: Warmup | None) -> str:
-    if warmup is None:
-        return "none"
-    start = f" from {warmup.start:.4g}" if warmup.start else ""
-    before = ", laid before" if warmup.prepend else ""
-    return f"{warmup.shape}{start} over {warmup.fraction:.1%}{before}"
 
 
 def _without_nothing(value: Any) -> Any:

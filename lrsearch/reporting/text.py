@@ -7,12 +7,30 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from lrsearch.schedules import Schedule, format_value
+
 
 class Table(NamedTuple):
     """A table for people."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+def parameters(schedule: Schedule) -> str:
+    """Return a schedule's warmup and parameters, all but its family and its base_lr.
+
+    Example:
+        >>> from lrsearch.schedules import Step
+        >>> parameters(Schedule(Step(drop_factor=0.5, drop_every=0.25), base_lr=0.1))
+        'drop_factor 0.5, drop_every 0.25'
+    """
+    shown = [f"{key} {format_value(value)}" for key, value in schedule.to_dict()["params"].items()]
+    if warmup := schedule.warmup:
+        start = f" from {warmup.start:.4g}" if warmup.start else ""
+        before = ", laid before" if warmup.prepend else ""
+        shown = [f"{warmup.shape} warmup{start} over {warmup.fraction:.1%}{before}", *shown]
+    return ", ".join(shown)
 
 
 def markdown_text(text: str) -> str:

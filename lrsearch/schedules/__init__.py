@@ -31,6 +31,7 @@ from lrsearch.schedules.plateau import Plateau
 from lrsearch.schedules.polynomial import Polynomial
 from lrsearch.schedules.rex import Rex
 from lrsearch.schedules.schedule import Schedule, format_value, in_run
+from lrsearch.schedules.sketch import sketched
 from lrsearch.schedules.square_root import SquareRoot
 from lrsearch.schedules.step import Step
 from lrsearch.schedules.warmup import SHAPES, Warmup

@@ -26,7 +26,8 @@ from lrsearch.study.open import open_study
 from lrsearch.study.records import Attribute
 from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
-from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SPEC, Study
+from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SETTINGS, SPEC, VERSIONS, Study
+from lrsearch.study.versions import installed_versions
 from lrsearch.tasks import (
     Progress,
     Task,
@@ -107,6 +108,9 @@ def _fill(
     study.set_user_attr(HORIZONS, spec.horizons(task.epochs, task.steps_per_epoch))
     if checksum := getattr(task, "data_checksum", None):
         study.set_user_attr(DATA_CHECKSUM, checksum)
+    if settings := getattr(task, "settings", None):
+        study.set_user_attr(SETTINGS, settings)
+    study.set_user_attr(VERSIONS, installed_versions())
     files = f"study-{study_id}-{uuid4().hex[:8]}"  # never used again, unlike the id
     insert_study(
         storage,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve
+from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve, sketched
 from lrsearch.search import Rung, values_in_full
 from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
 from lrsearch.study.spec import StudySpec
@@ -239,21 +239,15 @@ class TrialRecord:
         name = self.schedule.family.watches() if self.schedule else "val_loss"
         return [row.metrics[name] for row in self.last_run if name in row.metrics]
 
-    @property
-    def reported(self) -> list[tuple[int, float]]:
-        """The updates after which its last run reported a value, and the values."""
-        step_of = {row.epoch: row.step for row in self.last_run}
-        if len(self.rungs) > 1 and self.epochs:
-            step_of = {self.rungs[self.epochs[-1].run].step: self.run_clock.total_steps}
-        return [(step_of[at], value) for at, value in self.reports.items() if at in step_of]
-
-    def curve(self, points: int = 100) -> tuple[list[int], list[float]]:
-        """Return steps and learning rates of its last run, at most so many, evenly spread."""
+    def curve(self) -> tuple[list[int], list[float]]:
+        """Return updates and learning rates of its last run, to be joined by straight lines."""
         assert self.schedule is not None, "only trials that have a schedule are drawn"
         clock, losses = self.run_clock, self.losses
-        count = min(points, clock.total_steps)
-        steps = [round(i * (clock.total_steps - 1) / max(1, count - 1)) for i in range(count)]
-        return steps, [clock.lr(self.schedule, t, clock.losses_before(t, losses)) for t in steps]
+        schedule = self.schedule
+        return sketched(
+            lambda step: clock.lr(schedule, step, clock.losses_before(step, losses)),
+            clock.total_steps,
+        )
 
     def same_as(self, other: TrialRecord) -> bool:
         """Return whether both train the same: one curve, one seed, the same options of the task."""

@@ -1,65 +1,16 @@
-"""Where a study stands: counts, the best trial so far, the workers."""
+"""Where a study stands: counts, epochs, the workers."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from optuna.trial import TrialState
 
-from lrsearch.errors import StudyError
-from lrsearch.search import SeedModel
 from lrsearch.storage import EpochMetrics, count_epochs, masked, read_workers, slow_trials
 from lrsearch.study.records import TrialRecord, epochs_by_trial
 from lrsearch.study.study import Study
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best trial by the mean of its full runs: its number, that mean, what it trains.
-
-    `seeds` is on how many it was trained in full: 0 while no trial is, then it is the best of those
-    that came furthest; `known_from` says so in words. `expected` is what it is expected to come to
-    on other seeds, and `error` half the 95 % interval of that, both none where too few trials were
-    trained on several seeds to tell; `schedule` is its JSON form.
-    """
-
-    trial: int
-    value: float
-    seeds: int
-    known_from: str
-    expected: float | None
-    error: float | None
-    params: dict[str, Any]
-    schedule: dict[str, Any]
-
-    @classmethod
-    def of(cls, best: TrialRecord, trials: Iterable[TrialRecord]) -> Best:
-        """Return what is known of the best of some trials."""
-        assert best.value is not None
-        assert best.schedule is not None
-        model = SeedModel([trial.full_values for trial in trials if trial.full_values])
-        estimate = model.estimate(best.full_values)
-        return cls(
-            trial=best.number,
-            value=best.value,
-            seeds=len(best.full_values),
-            known_from=best.known_from,
-            expected=estimate.value if estimate else None,
-            error=estimate.error if estimate else None,
-            params=dict(best.params),
-            schedule=best.schedule.to_dict(),
-        )
-
-    @property
-    def summary(self) -> str:
-        """The value with what is known of it: its seeds, and what is expected on others."""
-        known = f"{self.value:.4f} {self.known_from}"
-        if self.expected is None:
-            return known
-        return f"{known}, {self.expected:.4f} ± {self.error:.4f} expected on others"
 
 
 @dataclass(frozen=True)
@@ -100,6 +51,9 @@ class Status:
     A trial that waits to go on counts by what it has trained: in full (`complete`), or on a short
     horizon (`pruned`); `waiting` are those that have yet to begin.
 
+    `running` are those that a living worker trains; `interrupted` those whose worker is gone, which
+    the next one goes on with.
+
     `duplicates` are trials whose curve another trial had trained before. `epochs` were trained in
     all, of a budget of `epochs_target` if there is one; `full_epochs` had each finished trial
     trained the full run once. `unstable` are the trials whose loss jumped up between two batches
@@ -114,12 +68,12 @@ class Status:
     diverged: int
     failed: int
     running: int
+    interrupted: int
     waiting: int
     duplicates: int
     epochs: int
     epochs_target: int | None
     full_epochs: int
-    best: Best | None
     unstable: list[int]
     workers: list[WorkerStatus]
 
@@ -128,6 +82,20 @@ class Status:
         """How much of its budgets of trials and epochs is used up, in [0, 1]: of the nearer one."""
         epochs = self.epochs / self.epochs_target if self.epochs_target else 0.0
         return min(1.0, max(self.finished / self.target, epochs))
+
+    @property
+    def epochs_left(self) -> int | None:
+        """About how many epochs are left to train; `None` before a trial has finished.
+
+        Trials to come take what those before them took on average, in all of their runs.
+        """
+        if not self.finished:
+            return None
+        mean = self.epochs / (self.finished + 0.5 * (self.running + self.interrupted))
+        left = mean * (max(0, self.target - self.finished) - 0.5 * self.running)
+        if self.epochs_target:
+            left = min(left, self.epochs_target - self.epochs)
+        return max(0, round(left))
 
     @property
     def finished(self) -> int:
@@ -146,7 +114,9 @@ def read_status(study: Study) -> Status:
     count = Counter(record.outcome for record in rest)
     pruned = count["pruned"] + count["diverged"]
     finished = count["complete"] + pruned
-    running, target = len(records) - len(rest), study.target
+    workers = _read_workers(study, {record.id: record for record in records})
+    running = sum(len(worker.trials) for worker in workers if worker.alive)
+    begun, target = len(records) - len(rest), study.target
     return Status(
         study=study.name,
         storage=masked(study.storage.engine.url),
@@ -156,14 +126,14 @@ def read_status(study: Study) -> Status:
         diverged=sum(record.diverged is not None for record in records),
         failed=count["failed"],
         running=running,
-        waiting=max(0, target - finished - running),
+        interrupted=max(0, begun - running),
+        waiting=max(0, target - finished - begun),
         duplicates=sum(record.duplicate_of is not None for record in records),
         epochs=count_epochs(study.storage, study.study_id),
         epochs_target=study.epochs_target,
         full_epochs=finished * study.rungs[-1].epochs,
-        best=_read_best(study, records),
         unstable=[record.number for record in records if record.unstable],
-        workers=_read_workers(study, {record.id: record for record in records}),
+        workers=workers,
     )
 
 
@@ -180,13 +150,6 @@ def no_result(status: Status) -> str:
         f"no trial was trained in full: {status.finished} ended before ({status.diverged} diverged)"
         ", and the budget is used up; raise it with `lrsearch resume` (--trials, --epochs, --time)"
     )
-
-
-def _read_best(study: Study, records: list[TrialRecord]) -> Best | None:
-    try:
-        return Best.of(study.best(), records)
-    except StudyError:
-        return None
 
 
 def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerStatus]:

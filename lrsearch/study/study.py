@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FixedTrial, FrozenTrial
 
 from lrsearch.errors import StudyError
 from lrsearch.search import Climb, Rung
@@ -29,6 +30,7 @@ from lrsearch.study.records import (
     read_earlier,
 )
 from lrsearch.study.spec import StudySpec
+from lrsearch.study.table import trial_rows
 
 SPEC = "lrsearch:spec"
 """The study attribute that holds the spec."""
@@ -38,6 +40,10 @@ EARLIER = "lrsearch:earlier"
 """The study attribute that holds `{study, trials}`: what it learns from an earlier study."""
 DATA_CHECKSUM = "lrsearch:data"
 """The study attribute that holds the checksum of the data, where the task gives one."""
+SETTINGS = "lrsearch:settings"
+"""The study attribute that holds the task's settings, its defaults among them."""
+VERSIONS = "lrsearch:versions"
+"""The study attribute that holds the versions of the packages that it was made with."""
 
 
 class Study:
@@ -89,6 +95,24 @@ class Study:
         checksum: str | None = self.optuna.user_attrs.get(DATA_CHECKSUM)
         return checksum
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the packages that it was made with, by name; empty for old studies."""
+        versions: dict[str, str] = self.optuna.user_attrs.get(VERSIONS, {})
+        return versions
+
+    def settings(self, trial: TrialRecord) -> dict[str, Any]:
+        """Return what a trial was trained with beside its schedule, defaults among it, as JSON.
+
+        Of a task without `settings` it is what the study file says.
+        """
+        defaults: dict[str, Any] = self.optuna.user_attrs.get(SETTINGS, {})
+        known = set(defaults) | {name.split(".")[1] for name in trial.task_options}
+        options = self.spec.task_options(FixedTrial(dict(trial.params)))
+        return defaults | {
+            name: value for name, value in options.items() if not defaults or name in known
+        }
+
     def records(self, *, epochs: bool = False) -> list[TrialRecord]:
         """Return its trials, by their numbers, with or without what each epoch showed."""
         rows = epochs_by_trial(self.storage, self.study_id) if epochs else {}
@@ -135,6 +159,18 @@ class Study:
         if record.mean is None:
             raise StudyError(f"trial {number} is {record.outcome}, not complete; choose another")
         return record
+
+    def trials_dataframe(self) -> Any:
+        """Return all trials as a pandas `DataFrame`, a row for each; see `trial_rows`.
+
+        Raises:
+            StudyError: without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise StudyError("a DataFrame needs pandas: pip install 'lrsearch[pandas]'") from None
+        return pd.DataFrame(trial_rows(self.records(epochs=True)))
 
     def trial(self, trial_id: int, number: int) -> optuna.Trial:
         """Return a running trial of Optuna's, its sampler seeded by the study and its number.

@@ -191,6 +191,17 @@ class Supervised:
         return self.optimizer if isinstance(self.optimizer, str) else str(self.optimizer["name"])
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What a run depends on beside schedule, network and data, as plain JSON."""
+        named = isinstance(self.optimizer, str | Mapping)
+        return {
+            "optimizer": self.optimizer if named else {"name": "custom"},
+            "batch_size": self.batch_size,
+            "clip_norm": self.clip_norm,
+            "precision": self.precision,
+        }
+
+    @property
     def data_checksum(self) -> str:
         """The SHA-256 of the training and validation data, as they are in memory."""
         digest = sha256()

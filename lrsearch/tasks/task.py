@@ -92,9 +92,11 @@ class Task(Protocol):
 
     A task may also have `metric_names` (then a study's metric is checked before any training),
     `base_lr`, the domain that is searched where a study names none, `lr_every` ("epoch" if the rate
-    changes only once an epoch), `data_checksum`, a text that is kept with the study, and
-    `prepends_warmup`: true if it trains the updates of a prepended warmup before its first epoch,
-    so that the run has `clock_of(task, epochs, schedule).total_steps` updates.
+    changes only once an epoch), and `prepends_warmup`: true if it trains the updates of a prepended
+    warmup before its first epoch, so that the run has
+    `clock_of(task, epochs, schedule).total_steps` updates. Two are kept with the study and go with
+    its winner: `data_checksum`, a text, and `settings`, plain JSON with the optimizer (as in a
+    study file), the batch size and the like.
     """
 
     @property

@@ -23,7 +23,7 @@ from plotly.graph_objects import Figure
 from plotly.subplots import make_subplots
 
 from lrsearch import StudySpec, create_study
-from lrsearch.evaluation import compare, last_confirmation, read_confirmation
+from lrsearch.evaluation import compare, find_confirmation, read_confirmation
 from lrsearch.storage import open_storage
 from lrsearch.study import open_study
 from lrsearch.tasks import load_task, prepare_torch
@@ -123,7 +123,7 @@ def textbook(url: str, only_draw: bool) -> None:
 def beside(url: str, search: str, classics_name: str) -> None:
     """Print the winner of a search beside the classic runs."""
     storage = open_storage(url, create=False)
-    confirmed = last_confirmation(open_study(storage, search))
+    confirmed = find_confirmation(open_study(storage, search))
     classics = read_confirmation(open_study(storage, classics_name))
     assert confirmed is not None
     assert confirmed.winner is not None

@@ -7,7 +7,7 @@ import pytest
 from lrsearch import Progress, StudySpec, create_study, open_storage
 from lrsearch.errors import ScheduleError, StudyError
 from lrsearch.evaluation import comparison_spec, family_specs, read_comparison
-from lrsearch.reporting.figures.compared import compared
+from lrsearch.reporting import comparison_page
 from lrsearch.storage import NoTrialReason
 from lrsearch.worker import work
 
@@ -87,6 +87,8 @@ def test_families_are_judged_by_their_best_on_fresh_seeds(tmp_path):
         assert result.decades == pytest.approx(math.log10(max(lrs) / min(lrs)))
         diverged = ["diverged" in t.user_attrs for t in search.optuna.trials]
         assert result.diverged == sum(diverged) / 6
-    drawn = compared(found, results)
-    names = {name for trace in drawn.data for name in trace.y}
+    page = comparison_page("families", found, results)
+    names = {name for trace in page.figures["confirmed"].data for name in trace.y}
     assert names == {"cosine", "step", "constant"}
+    (table,) = page.section("How each family was to search").tables
+    assert [row[0] for row in table.rows] == [result.family for result in results]

@@ -77,3 +77,15 @@ def test_one_schedule_is_the_best():
     found = compare(np.array([[0.5, 0.6]]))
     assert found.best == 0
     assert found.indistinguishable.tolist() == [True]
+
+
+def test_seeds_that_are_too_few_for_an_interval_give_none():
+    """Student's of two seeds is nine standard deviations wide: it would be shown as knowledge."""
+    values = np.random.default_rng(0).normal(0.9, 0.01, (2, 3))
+    found = compare(values)
+    assert np.isinf(found.high).all()
+    assert np.isinf(found.difference_high[1 - found.best])
+    assert found.indistinguishable.all()
+    many = compare(np.random.default_rng(0).normal(0.9, 0.01, (4, 3)))  # residuals of all count
+    assert np.isinf(many.high).all()
+    assert np.isfinite(many.difference_high).all()

@@ -2,14 +2,23 @@
 
 import csv
 import math
+import os
+import stat
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from lrsearch import Progress, Schedule, StudySpec, create_study, load_schedule, open_storage
+from lrsearch import Progress, Schedule, StudySpec, cli, create_study, load_schedule, open_storage
 from lrsearch.errors import StudyError, TaskError
-from lrsearch.evaluation import options_for, save_curve, save_model, train
+from lrsearch.evaluation import (
+    options_for,
+    read_answer,
+    save_curve,
+    save_model,
+    train,
+)
 from lrsearch.export import FORMATS, Exported
 from lrsearch.storage import read_metrics
 from lrsearch.tasks import load_task
@@ -42,7 +51,7 @@ def study(tmp_path, small_data):
 def test_training_with_the_exported_schedule_repeats_the_trial_and_saves_the_network(
     study, tmp_path
 ):
-    best = Exported.of(study.name, study.best())
+    best = Exported.of(study, read_answer(study))
     path = tmp_path / "best.json"
     path.write_text(FORMATS["json"](best))
     schedule = load_schedule(path)
@@ -84,6 +93,15 @@ def test_searched_options_of_the_task_come_from_the_schedules_trial(study):
         options_for(study, Schedule.from_dict({"schedule": "wsd", "base_lr": 0.1}))
 
 
+class Stateless:
+    epochs = 2
+    steps_per_epoch = 10
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        for epoch in range(1, epochs + 1):
+            yield Progress(epoch, {"val_loss": 0.5})
+
+
 class NoNetwork:
     epochs = 2
     steps_per_epoch = 10
@@ -94,12 +112,73 @@ class NoNetwork:
             yield Progress(epoch, {"val_loss": loss}, capture=lambda: {"weights": [1.0]})
 
 
-def test_what_diverges_or_has_no_network_is_said(tmp_path):
+def test_what_diverges_is_said():
     schedule = Schedule.from_dict({"schedule": "constant", "base_lr": 2.0})
     with pytest.raises(TaskError, match=r"diverged in epoch 1 at update 10, lr 2"):
         list(train(NoNetwork(), schedule, seed=0, device="cpu"))
-    small = Schedule.from_dict({"schedule": "constant", "base_lr": 0.1})
-    *_, (_, progress) = train(NoNetwork(), small, seed=0, device="cpu")
-    with pytest.raises(TaskError, match="holds no 'network'"):
-        save_model(progress, tmp_path / "model.safetensors")
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def lrsearch(tmp_path, monkeypatch, capsys):
+    """Run a command in a folder with the search of a task and its exported schedule."""
+    monkeypatch.chdir(tmp_path)
+
+    def made(run: str):
+        url = f"sqlite:///{tmp_path}/lrsearch.db"
+        spec = StudySpec.from_dict(
+            {"study": {"name": "own", "trials": 1, "metric": "val_loss", "direction": "minimize"},
+             "task": {"run": f"{__name__}:{run}"},
+             "space": {"families": ["constant"], "base_lr": 0.1}, "pruning": {"kind": "none"}}
+        )  # fmt: skip
+        create_study(open_storage(url), spec, load_task(spec.task.run, {}))
+        work(url, "own", "cpu")
+
+        def command(*arguments: str):
+            monkeypatch.setattr(sys, "argv", ["lrsearch", *arguments])
+            status = 0
+            try:
+                cli.main()
+            except SystemExit as end:
+                status = end.code or 0
+            return status, *capsys.readouterr()
+
+        assert command("export", "-o", "best.json")[1] == "written: best.json\n"
+        return command
+
+    return made
+
+
+def test_the_state_of_a_task_without_a_network_is_kept_too(lrsearch, tmp_path):
+    command = lrsearch("NoNetwork")
+    old = os.umask(0o007)
+    try:
+        status, out, err = command("train", "--schedule", "best.json")
+    finally:
+        os.umask(old)
+    assert status == 0, err
+    assert out.endswith("written: model.pt, model.csv\n")
+    assert torch.load(tmp_path / "model.pt") == {"weights": [1.0]}
+    assert stat.S_IMODE((tmp_path / "model.pt").stat().st_mode) == 0o660
+    status, _, err = command("train", "--schedule", "best.json")
+    assert (status, "model.pt is there already; --force overwrites it" in err) == (1, True)
+    assert command("train", "--schedule", "best.json", "--force")[0] == 0
+    status, _, err = command("train", "--schedule", "best.json", "-o", "a.safetensors")
+    assert (status, "save all of it with -o FILE.pt" in err) == (1, True)
+
+
+def test_a_task_without_state_is_refused_before_more_is_spent(lrsearch, tmp_path):
+    status, out, err = lrsearch("Stateless")("train", "--schedule", "best.json")
+    assert (status, out) == (1, "")
+    assert "the task's Progress has no `capture`" in err
+    assert not list(tmp_path.glob("model*"))
+
+
+def test_a_saved_network_can_be_read_by_whom_the_umask_lets(tmp_path):
+    progress = Progress(1, {}, capture=lambda: {"network": {"w": torch.zeros(2)}})
+    old = os.umask(0o022)
+    try:
+        save_model(progress, path := tmp_path / "model.safetensors")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert load_file(path)["w"].tolist() == [0.0, 0.0]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ def synthetic_study(
     """Make a study whose trials end as `outcomes` says, over and over; the best base_lr is 0.1."""
     storage = open_storage(url)
     spec = _spec(trials, name, families, direction, metric)
-    study = create_study(storage, spec, SimpleNamespace(epochs=EPOCHS, steps_per_epoch=STEPS))
+    study = create_study(storage, spec, _Untrained())
     made = _trials(spec, trials, outcomes)
     study.optuna.add_trials([trial for trial, _ in made])
     rows = [{"study_id": study.study_id, **row} for _, epochs in made for row in epochs]
@@ -62,6 +61,15 @@ def synthetic_data(trials: int) -> StudyData:
     ]
     ends = [RunEnd(t.number, 0, len(t.epochs)) for t in made if t.epochs]
     return StudyData("synthetic", spec, RUNGS, made, spans, ends)
+
+
+class _Untrained:
+    """A task that is never run."""
+
+    epochs, steps_per_epoch = EPOCHS, STEPS
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        raise NotImplementedError
 
 
 def _spec(

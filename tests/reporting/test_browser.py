@@ -77,7 +77,7 @@ def test_hovering_a_point_tells_its_trial(browser, reports):
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
     x, y = browser.execute_script(
         "const p = document.getElementById('figure-winners');"
-        "const t = p._fullData[p._fullData.length - 1], i = 50, l = p._fullLayout;"
+        "const t = p._fullData[p._fullData.length - 1], i = 1, l = p._fullLayout;"
         "return [l.xaxis.d2p(t.x[i]), l.yaxis.d2p(t.y[i])]"
     )
     width, height = plot.size["width"], plot.size["height"]
@@ -143,11 +143,11 @@ def test_the_dashboard_lists_the_study(browser, dashboard):
 def test_the_study_page_shows_our_figures(browser, dashboard):
     address, study = dashboard
     browser.get(f"{address}/dashboard/studies/{study.study_id}")
-    for name in FIGURES:
+    for name in set(FIGURES) - {"epochs", "timeline", "importance"}:  # it has its own
         plot = f"document.getElementById('user-defined-plot:lrsearch:{name}')"
         wait(browser, f"{plot}?.querySelector('.main-svg .gtitle')")
         traces = browser.execute_script(f"return {plot}.data.length")
-        assert traces > 0 or name == "importance"
+        assert traces > 0
     assert browser.title != "broken"
 
 

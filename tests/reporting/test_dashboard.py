@@ -13,7 +13,7 @@ from optuna_dashboard import wsgi
 from lrsearch import open_storage, open_study
 from lrsearch.reporting import FIGURES, read_data, refresh
 from lrsearch.reporting.dashboard.server import _keep_fresh
-from lrsearch.reporting.dashboard.study_page import _YOURS
+from lrsearch.reporting.dashboard.study_page import _ITS_OWN, _YOURS
 from lrsearch.reporting.dashboard.trial_pages import Artifacts, TrialPages
 from lrsearch.storage import read_note, trial_id_of
 from lrsearch.study import Study
@@ -61,8 +61,8 @@ def test_the_study_page_has_our_figures_and_note(study):
     refresh(study)
     page = detail(study)
     plots = {plot["id"]: json.loads(plot["graph_object"]) for plot in page["plotly_graph_objects"]}
-    assert set(plots) == {f"lrsearch:{name}" for name in FIGURES}
-    assert all(plot["data"] for name, plot in plots.items() if name != "lrsearch:importance")
+    assert set(plots) == {f"lrsearch:{name}" for name in FIGURES if name not in _ITS_OWN}
+    assert all(plot["data"] for plot in plots.values())
     note = page["note"]["body"]
     assert f"--study {study.name} -o best.json" in note
     assert "    [study]\n" in note
@@ -74,7 +74,7 @@ def test_each_figure_is_one_attribute(study):
     refresh(study)
     stored = study.storage.get_study_system_attrs(study.study_id)
     plots = [key for key in stored if key.startswith("dashboard:plot_data:")]
-    assert len(plots) == len(FIGURES)
+    assert len(plots) == len(FIGURES) - len(_ITS_OWN)
 
 
 def test_refreshing_a_study_that_stands_still_writes_nothing(study):

@@ -1,7 +1,6 @@
 """Every figure copes with every study; what it shows is what the study holds."""
 
 import json
-import math
 from dataclasses import replace
 from itertools import combinations
 
@@ -10,11 +9,12 @@ import pytest
 from optuna.trial import TrialState
 from plotly.graph_objects import Figure
 
-from lrsearch import LrsearchError, families
+from lrsearch import LrsearchError, Schedule, families
 from lrsearch.errors import TaskError
 from lrsearch.reporting import FIGURES, StudyData, read_data, read_layout
 from lrsearch.reporting.figures.style import LOOKS
 from lrsearch.reporting.figures.training import training
+from lrsearch.schedules import Clock, sketched
 from lrsearch.search import rungs_of
 from lrsearch.storage import RunEnd
 from lrsearch.study.records import Divergence
@@ -53,6 +53,10 @@ def points(figure: Figure) -> int:
     return sum(len(trace.x) for trace in figure.data)
 
 
+def subtitle(figure: Figure) -> str:
+    return figure.layout.title.subtitle.text.replace("<br>", " ")
+
+
 def texts(value: object) -> list[str]:
     """Return every text in a figure's JSON form."""
     if isinstance(value, dict):
@@ -74,6 +78,19 @@ def test_every_figure_copes_with_every_study(read, name, kind):
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_shows_a_study_of_every_family(read, name):
     assert points(FIGURES[name](read("every family"))) > 0
+
+
+def test_the_answer_draws_the_winner_and_the_best_of_each_family(read):
+    data = read("every family")
+    curve, *others = FIGURES["answer"](data).data
+    assert data.answer is not None
+    assert list(curve.y) == pytest.approx(data.answer.trial.curve()[1], rel=1e-3)
+    means = {trace.y[0]: trace.x[0] for trace in others if len(trace.x) == 1}
+    best = data.ranked[0]
+    assert means[f"{best.family} #{best.number}"] == pytest.approx(best.mean)
+    for name, mean in means.items():
+        family = name.split(" #")[0]
+        assert mean == max(t.mean for t in data.ranked if t.family == family)
 
 
 def test_two_families_never_look_alike():
@@ -123,12 +140,12 @@ def test_by_family_shows_each_ended_trial_once(read):
 @pytest.mark.parametrize(("base_lr", "said"), [(1.02e-4, "lower edge"), (0.98, "upper edge")])
 def test_the_best_at_the_edge_of_the_domain_is_pointed_out(tmp_path, base_lr, said):
     data = read_data(synthetic_study(f"sqlite:///{tmp_path}/study.db", 20, families=["constant"]))
-    assert "edge of the domain" not in FIGURES["base_lr"](data).layout.title.subtitle.text
+    assert "edge of the domain" not in subtitle(FIGURES["base_lr"](data))
     best = data.ranked[0]
     assert best.schedule
     moved = replace(best, schedule=replace(best.schedule, base_lr=base_lr))
     data = replace(data, trials=[moved if t is best else t for t in data.trials])
-    assert said in FIGURES["base_lr"](data).layout.title.subtitle.text
+    assert said in subtitle(FIGURES["base_lr"](data))
 
 
 def test_progress_counts_the_epochs_spent_and_saved(read):
@@ -137,7 +154,7 @@ def test_progress_counts_the_epochs_spent_and_saved(read):
     unpruned = EPOCHS * sum(t.outcome in ("complete", "pruned", "diverged") for t in data.trials)
     figure = FIGURES["progress"](data)
     said = f"{spent} epochs spent, where one full run of each trial would have taken {unpruned} "
-    assert said in figure.layout.title.subtitle.text
+    assert said in subtitle(figure)
     full = next(trace for trace in figure.data if trace.name == "full runs")
     assert sorted(full.customdata) == sorted(trial.number for trial in data.ranked)
     line = next(trace for trace in figure.data if trace.name == "best mean so far")
@@ -198,7 +215,7 @@ def test_epochs_of_a_large_study_are_a_part_and_say_so(read, monkeypatch):
     monkeypatch.setattr("lrsearch.reporting.figures.epochs._CURVES", 20)
     data = read("every family")
     figure = FIGURES["epochs"](data)
-    assert "of 108 trials" in figure.layout.title.subtitle.text
+    assert "of 108 trials" in subtitle(figure)
     traces = [trace for trace in figure.data if trace.customdata is not None]
     numbers = {int(number) for trace in traces for number in trace.customdata}
     assert len(numbers) <= 20
@@ -215,12 +232,53 @@ def test_figures_of_two_thousand_trials_stay_small(name):
 def test_a_curve_is_the_schedule_itself(read):
     for trial in read("every family").trials[:40]:
         steps, rates = trial.curve()
-        assert len(steps) <= 100
         assert (steps[0], steps[-1]) == (0, trial.total_steps - 1)
         losses = [row.metrics["val_loss"] for row in trial.epochs]
         whole = trial.schedule.curve(trial.total_steps, losses)
         assert rates == [whole[step] for step in steps]
-        assert all(math.isfinite(rate) for rate in rates)
+        drawn = np.interp(range(trial.total_steps), steps, rates)
+        assert np.abs(drawn - whole).max() <= 0.003 * whole.max()
+
+
+@pytest.mark.parametrize("total_steps", [1, 7, 999, 20_011])
+@pytest.mark.parametrize("name", families)
+def test_no_peak_and_no_jump_of_a_curve_is_lost(name, total_steps):
+    """What is drawn between few points is the curve: steps stay upright, peaks their height."""
+    clock = Clock(total_steps, 1)
+    schedule = Schedule(families[name](), 0.1)
+    steps, rates = sketched(lambda step: clock.lr(schedule, step), total_steps)
+    whole = clock.curve(schedule)
+    assert np.abs(np.interp(range(total_steps), steps, rates) - whole).max() <= 0.0003
+    assert max(rates) == pytest.approx(whole.max(), rel=2e-3)
+    assert len(steps) < 200
+
+
+def test_trials_of_one_family_can_be_told_apart(read):
+    data = read("one family")
+    complete = [trial.number for trial in data.ranked[:3]]
+    traces = [t for t in training(data, complete).data if t.yaxis == "y"]
+    assert len({(t.line.color, t.marker.symbol) for t in traces}) == len(traces) == 3
+    lines = FIGURES["winners"](data).data
+    assert len({line.marker.symbol for line in lines}) == len(lines)
+    labels = [a.text for a in FIGURES["winners"](data).layout.annotations]
+    assert sorted(labels) == sorted(line.name for line in lines)
+
+
+def test_bars_of_the_timeline_are_alike_however_many_workers_a_family_has_met(read):
+    bars = [t for t in FIGURES["timeline"](read("every family")).data if t.type == "bar"]
+    assert {bar.width for bar in bars} == {0.75}
+
+
+def test_figures_show_the_good_values_and_all_of_them_on_request(read):
+    data = read("every family")
+    low, high = data.good
+    assert low < data.ranked[0].value < high
+    for name in ("by_family", "base_lr", "epochs"):
+        figure = FIGURES[name](data)
+        shown = figure.layout.xaxis.range if name == "by_family" else figure.layout.yaxis.range
+        assert shown == data.good
+        points = [v for t in figure.data for v in (t.x if name == "by_family" else t.y)]
+        assert min(p for p in points if p is not None) < low  # which a double click shows
 
 
 def test_a_layout_chooses_figures_and_their_order(tmp_path, monkeypatch, read):

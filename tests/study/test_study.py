@@ -1,14 +1,20 @@
 """Studies: made once, refused when changed, trained as the spec says."""
 
+import io
+import json
 import math
+import sys
 import warnings
+from dataclasses import replace
+from importlib.metadata import version
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lrsearch import Progress, Schedule, StudySpec, create_study, open_storage, open_study
+from lrsearch import Progress, Schedule, StudySpec, cli, create_study, open_storage, open_study
 from lrsearch.errors import SpecError, StudyError
+from lrsearch.evaluation import find_answer
 from lrsearch.storage import NoTrialReason, read_metrics
 from lrsearch.study import read_status
 from lrsearch.worker import work
@@ -202,5 +208,55 @@ def test_status_counts_add_up(finished_study):
     assert status.running == status.waiting == status.failed == 0
     assert status.diverged == 1
     assert status.workers == []
-    assert status.best is not None
-    assert status.best.schedule["schedule"] == status.best.params.get("schedule", "one_cycle")
+    best = find_answer(open_study(open_storage(finished_study)))
+    assert best is not None
+    assert best.trial.family == best.trial.params.get("schedule", "one_cycle")
+
+
+def test_all_trials_are_a_table_the_same_in_every_form(finished_study, monkeypatch, capsys):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    study = open_study(open_storage(finished_study))
+    frame = study.trials_dataframe()
+    assert list(frame["trial"]) == list(range(8))
+    records = study.records(epochs=True)
+    assert list(frame["outcome"]) == [record.outcome for record in records]
+    for record, (_, row) in zip(records, frame.iterrows(), strict=True):
+        assert row["epochs"] == len(record.epochs)
+        assert row["base_lr"] == record.base_lr
+        for name, value in record.params.items():
+            if name not in ("schedule", "base_lr"):
+                assert row[name] == value
+
+    def listed(*arguments):
+        command = ["lrsearch", "trials", "--storage", finished_study, *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code
+        return capsys.readouterr().out
+
+    rows = json.loads(listed("--format", "json"))
+    assert pd.DataFrame(rows).equals(frame)
+    text = pd.read_csv(io.StringIO(listed("--format", "csv")))
+    assert list(text.columns) == list(frame.columns)
+    assert text["base_lr"].tolist() == frame["base_lr"].tolist()
+    table = listed()
+    assert all(f"{trial:>5}" in table for trial in range(8))
+    assert "diverged" in table
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pandas", None)
+        with pytest.raises(StudyError, match=r"pip install 'lrsearch\[pandas\]'"):
+            study.trials_dataframe()
+
+
+def test_a_study_keeps_what_its_trials_were_trained_with(finished_study, small_data):
+    study = open_study(open_storage(finished_study))
+    assert study.versions["torch"] == version("torch")
+    settings = study.settings(study.best())
+    assert settings == {
+        "optimizer": "momentum", "batch_size": 50, "clip_norm": None, "precision": "fp32",
+    }  # fmt: skip
+    searched = replace(study.best(), params={"task.batch_size": 100})
+    space = {**study.spec.space, "task.batch_size": {"choices": [50, 100]}}
+    study.spec = study.spec.model_copy(update={"space": space})
+    assert study.settings(searched) == {**settings, "batch_size": 100}

@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from lrsearch import open_storage, open_study
-from lrsearch.evaluation import last_confirmation, read_answer
+from lrsearch.evaluation import find_confirmation, read_answer
 from lrsearch.export import FORMATS, Exported
 from lrsearch.reporting import make_report
 from lrsearch.storage import NoTrialReason
@@ -44,11 +44,21 @@ def test_what_it_holds_is_read_and_exported_as_before(url):
     records = study.records()
     assert records[2].duplicate_of == 1
     assert records[0].diverged.epoch == 1
-    assert last_confirmation(study).winner.trial == 4
+    assert find_confirmation(study).winner.trial == 4
     answer = read_answer(study)
-    best = Exported.of(study.name, answer.trial, answer.confirmed)
-    assert FORMATS["json"](best) == (STORED / "best.json").read_text()
-    assert make_report(study).best.rows
+    best = Exported.of(study, answer)
+    exported, then = (
+        json.loads(FORMATS["json"](best)),
+        json.loads((STORED / "best.json").read_text()),
+    )
+    of_seeds = then.pop("confirmed")  # two: no interval of theirs says anything
+    assert {name: exported[name] for name in then} == then
+    assert of_seeds.startswith(
+        f"{exported['confirmed']['metric']} {exported['confirmed']['mean']:.4f}"
+    )
+    assert (exported["confirmed"]["seeds"], exported["confirmed"]["error"]) == (2, None)
+    assert exported["versions"] == {}  # which were not kept then
+    assert make_report(study).section("Best schedules").tables[0].rows
 
 
 def test_a_worker_goes_on_with_it_by_the_rules_of_now(url):

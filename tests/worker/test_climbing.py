@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from place import check_curves, outcome, who_trained
 from sqlalchemy import select
 
+from lrsearch.evaluation import read_answer
 from lrsearch.search import Climb, rungs_of
 from lrsearch.storage import (
     BegunTrial,
@@ -22,7 +23,6 @@ from lrsearch.storage import (
     read_run_ends,
 )
 from lrsearch.storage import tables as ours
-from lrsearch.study import read_status
 from lrsearch.worker import Grouping, RungPlan, plan_of, work
 from tests.in_process import make_trainer
 
@@ -63,10 +63,10 @@ def check_ended(study):
     best, optunas = study.best(), study.optuna.best_trial
     assert (best.number, best.mean) == (optunas.number, optunas.value)
     assert best.mean == max(record.mean for record in study.records() if record.full_values)
-    status = read_status(study).best
+    answer = read_answer(study)
     full_rows = [row for row in best.epochs if row.run > 0 and row.epoch == 4]
-    assert status.seeds == len(best.full_values) == len(full_rows)
-    assert best.mean == pytest.approx(sum(r.metrics["score"] for r in full_rows) / status.seeds)
+    assert answer.seeds == len(best.full_values) == len(full_rows)
+    assert best.mean == pytest.approx(sum(r.metrics["score"] for r in full_rows) / answer.seeds)
 
 
 def check_seeds_due(study):
@@ -131,9 +131,9 @@ def test_before_any_full_run_the_best_is_the_best_of_the_short_ones(place):
         if shorts := [record for record in study.records() if record.value is not None]:
             best = study.best()
             assert best.value == max(record.value for record in shorts)
-            status = read_status(study).best
-            assert (status.trial, status.seeds) == (best.number, 0)
-            assert status.summary == f"{best.value:.4f} after 1 of 4 epochs on one seed only"
+            answer = read_answer(study)
+            assert (answer.trial.number, answer.seeds) == (best.number, 0)
+            assert answer.summary == f"score {best.value:.4f} after 1 of 4 epochs on one seed only"
         trainer.train([queue.claim()])
     assert len(shorts) >= 3
     assert study.best().number == full[0].number  # though on its short run another was as good

@@ -9,7 +9,7 @@ from html import escape
 from lrsearch.reporting.figures.style import ALARM, INK, LOOKS
 from lrsearch.study import TrialRecord
 
-_WIDTH, _HEIGHT, _LEFT, _GAP = 400, 100, 60, 26
+_WIDTH, _HEIGHT, _LEFT, _GAP = 800, 180, 80, 36
 _MARKS = (("——", "none"), ("- -", "7 5"), ("···", "2 4"), ("-·-", "9 4 2 4"))
 """How lines of one panel are told apart: in its legend, and as SVG's dashes."""
 _FEW = 30
@@ -17,18 +17,18 @@ _FEW = 30
 Points = Sequence[tuple[float, float]]
 
 
-def picture(trial: TrialRecord) -> str:
-    """Draw a trial: what the rate did to its losses and to what trials are compared by."""
+def picture(trial: TrialRecord, metric: str) -> str:
+    """Draw a trial: what the rate did to its losses and to the metric, epoch by epoch."""
     steps, rates = trial.curve()
-    names = dict.fromkeys(name for row in trial.last_run for name in row.metrics)
+    of_name: dict[str, Points] = {
+        name: [(row.step, row.metrics[name]) for row in trial.last_run if name in row.metrics]
+        for name in dict.fromkeys(name for row in trial.last_run for name in row.metrics)
+    }
+    losses = {n: points for n, points in of_name.items() if n == "loss" or n.endswith("_loss")}
     panels: list[dict[str, Points]] = [
         {"learning rate": list(zip(steps, rates, strict=True))},
-        {
-            name: [(row.step, row.metrics[name]) for row in trial.last_run if name in row.metrics]
-            for name in names
-            if name == "loss" or name.endswith("_loss")
-        },
-        {"value": trial.reported},
+        losses,
+        {metric: of_name[metric]} if metric in of_name and metric not in losses else {},
     ]
     shown = [
         panel
@@ -38,7 +38,7 @@ def picture(trial: TrialRecord) -> str:
     height = _GAP + len(shown) * (_HEIGHT + _GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        f'width="{_WIDTH}" height="{height}" font-family="sans-serif" font-size="13" '
+        f'width="{_WIDTH}" height="{height}" font-family="sans-serif" font-size="16" '
         f'stroke-linejoin="round">'
     ]
     for index, panel in enumerate(shown):
@@ -76,7 +76,10 @@ def _panel(lines: dict[str, Points], top: int, trial: TrialRecord) -> str:
             f'stroke-dasharray="{_MARKS[index % 4][1]}"/>'
         )
         if len(points) < _FEW:
-            parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{color}"/>' for x, y in places]
+            parts += [f'<circle cx="{x}" cy="{y}" r="4" fill="{color}"/>' for x, y in places]
+        if len(points) == 1:
+            (x, y), (_, value) = places[0], points[0]
+            parts.append(_text(int(x) - 8, int(y) + 24, f"{value:.4g}", "end"))
     if trial.diverged and "learning rate" in lines:
         x, y = place(trial.diverged.step, trial.diverged.lr)
         parts.append(

@@ -6,12 +6,15 @@ from optuna_dashboard import save_note
 
 from lrsearch.reporting.figures.data import StudyData, read_data
 from lrsearch.reporting.figures.layout import read_layout
-from lrsearch.reporting.summary import best_schedules, commands, spec_toml
-from lrsearch.reporting.text import markdown_code, markdown_table
+from lrsearch.reporting.report.confirmation import confirmed_section
+from lrsearch.reporting.summary import best_schedules, commands, in_a_sentence, spec_toml
+from lrsearch.reporting.text import markdown_code, markdown_table, markdown_text
 from lrsearch.storage import masked, plot_attribute, read_note
 from lrsearch.study import Study
 
 _YOURS = "\n\n---\n*lrsearch writes what stands above this line, and keeps what you write below.*\n"
+_ITS_OWN = ("epochs", "timeline", "importance")
+"""Figures of which optuna-dashboard has its own: two of a kind that differ would only confuse."""
 _NOTHING = '{"data": [], "layout": {"xaxis": {"visible": false}, "yaxis": {"visible": false}}}'
 
 
@@ -21,7 +24,7 @@ def refresh(study: Study) -> None:
     Raises:
         LrsearchError: if the layout of figures cannot be used.
     """
-    layout = read_layout()
+    layout = {name: draw for name, draw in read_layout().items() if name not in _ITS_OWN}
     data = read_data(study)
     prefix = plot_attribute("lrsearch:")
     texts = {f"{prefix}{name}:0": draw(data).to_json() for name, draw in layout.items()}
@@ -46,7 +49,11 @@ def _added(written: str) -> str:
 
 def _note(data: StudyData, url: str) -> str:
     best = best_schedules(data)
-    parts = [
+    parts = [markdown_text(in_a_sentence(data))]
+    if data.confirmation:
+        section = confirmed_section(data.confirmation)
+        parts += [f"## {section.title}", *map(markdown_table, section.tables)]
+    parts += [
         "## Best schedules",
         markdown_table(best) if best.rows else "None is complete yet.",
         markdown_code(commands(data, url)),

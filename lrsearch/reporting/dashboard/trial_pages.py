@@ -25,7 +25,8 @@ from lrsearch.study import HORIZONS, SPEC, Attribute, StudySpec, TrialRecord, as
 class _Kind(NamedTuple):
     filename: str
     mimetype: str
-    make: Callable[[TrialRecord], str]
+    make: Callable[[TrialRecord, str], str]
+    """Of a trial and the metric that trials are compared by."""
 
 
 def epochs_csv(trial: TrialRecord) -> str:
@@ -42,7 +43,7 @@ def epochs_csv(trial: TrialRecord) -> str:
 
 _KINDS = (
     _Kind("learning-rate.svg", "image/svg+xml", picture),
-    _Kind("epochs.csv", "text/csv", epochs_csv),
+    _Kind("epochs.csv", "text/csv", lambda trial, _: epochs_csv(trial)),
 )
 
 
@@ -100,7 +101,7 @@ class Artifacts(FileSystemArtifactStore):
         epochs = read_metrics(self.storage, study_id, [trial.number])
         spec = StudySpec.from_dict(attrs[SPEC])
         record = as_record(trial, spec, spec.rungs(attrs[HORIZONS]), epochs)
-        return io.BytesIO(kind.make(record).encode())
+        return io.BytesIO(kind.make(record, spec.study.metric).encode())
 
     def remove(self, artifact_id: str) -> None:
         """Remove what was uploaded; ours takes no room."""

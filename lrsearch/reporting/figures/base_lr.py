@@ -56,6 +56,8 @@ def base_lr(data: StudyData) -> Figure:
     if diverged:
         _add(drawn, diverged, "y2", named=False)
     _mark_domain(drawn, data)
+    if data.good:
+        drawn.update_yaxes(range=data.good, selector={"side": None, "anchor": None})
     return drawn
 
 

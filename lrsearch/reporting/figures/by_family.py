@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from plotly.graph_objects import Box, Figure, Scatter
 
-from lrsearch.reporting.figures.data import OUTCOMES, StudyData
+from lrsearch.reporting.figures.data import OUTCOMES, ZOOMED, StudyData
 from lrsearch.reporting.figures.style import FAINT, LOOKS, empty, figure, marker, note, plain
 from lrsearch.study import TrialRecord
 
@@ -29,7 +29,7 @@ def by_family(data: StudyData) -> Figure:
     rows = {name: len(data.families) - i for i, name in enumerate(data.families)}
     drawn = figure(
         _TITLE,
-        xaxis={"title": plain(data.metric), "range": edges},
+        xaxis={"title": plain(data.metric), "range": data.good or edges},
         yaxis={
             "tickvals": list(rows.values()),
             "ticktext": [f"{name} ({sum(t.family == name for t in ended)})" for name in rows],
@@ -48,7 +48,7 @@ def by_family(data: StudyData) -> Figure:
     note(
         drawn,
         f"filled: {count['complete']} complete, with quartiles · open: {count['pruned']} pruned · "
-        f"× in the margin: {count['diverged']} diverged",
+        f"× in the margin: {count['diverged']} diverged{f' · {ZOOMED}' if data.good else ''}",
     )
     return drawn
 

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lrsearch.evaluation import Confirmation, find_answer, find_confirmation
 from lrsearch.search import Rung
 from lrsearch.storage import LeaseSpan, RunEnd, read_lease_spans, read_run_ends
-from lrsearch.study import Study, StudySpec, TrialRecord, ranked
+from lrsearch.study import Answer, Study, StudySpec, TrialRecord, ranked
 
 OUTCOMES = ("complete", "pruned", "diverged")
 """How a trial ends that says something of its schedule: it did not fail."""
+
+
+_MIN_GOOD = 5
+"""Complete trials from which it makes sense to speak of good ones."""
+ZOOMED = "the better half; double-click for all"
+"""What a figure says that shows the good values alone."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class StudyData:
         trials: those that have a schedule, with their epochs.
         lease_spans: each time that a worker took one of them, in order.
         run_ends: their runs, in the order in which they ended.
+        answer: which trial is handed over, and how sure we are of it; none yet if `None`.
+        confirmation: the newest on fresh seeds, if there is one.
     """
 
     name: str
@@ -33,6 +42,8 @@ class StudyData:
     trials: Sequence[TrialRecord]
     lease_spans: Sequence[LeaseSpan]
     run_ends: Sequence[RunEnd] = ()
+    answer: Answer | None = None
+    confirmation: Confirmation | None = None
 
     @property
     def metric(self) -> str:
@@ -61,6 +72,22 @@ class StudyData:
         names = {trial.family for trial in self.trials}
         return list(dict.fromkeys([t.family for t in self.ranked] + sorted(names)))
 
+    @cached_property
+    def good(self) -> tuple[float, float] | None:
+        """The values that are worth a closer look: from the median of complete trials to the best.
+
+        `None` where that is nearly all of them.
+        """
+        if len(self.ranked) < _MIN_GOOD:
+            return None
+        best, middle = self.ranked[0].value, self.ranked[len(self.ranked) // 2].value
+        values = [trial.value for trial in self.valued if trial.value is not None]
+        if best is None or middle is None or best == middle:
+            return None
+        pad = 0.15 * abs(best - middle)
+        low, high = min(best, middle) - pad, max(best, middle) + pad
+        return (low, high) if max(values) - min(values) > 2 * (high - low) else None
+
     def saved(self, trial: TrialRecord) -> int:
         """Return how many epochs of a full run a trial did not take, or (negative) took beside."""
         ended = trial.outcome in ("complete", "pruned")
@@ -79,4 +106,6 @@ def read_data(study: Study) -> StudyData:
         trials=trials,
         lease_spans=[span for span in spans if span.trial_id in ids],
         run_ends=read_run_ends(study.storage, study.study_id),
+        answer=find_answer(study),
+        confirmation=find_confirmation(study),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
-from lrsearch.reporting.figures.data import StudyData
+from lrsearch.reporting.figures.data import ZOOMED, StudyData
 from lrsearch.reporting.figures.style import INK, LOOKS, empty, figure, note, plain, rounded
 from lrsearch.study import TrialRecord
 
@@ -47,6 +47,9 @@ def epochs(data: StudyData) -> Figure:
             )
         )
     part = f" · {len(shown)} of {len(reported)} trials" if every > 1 else ""
+    if data.good:
+        drawn.update_yaxes(range=data.good)
+        part += f" · {ZOOMED}"
     note(drawn, f"×: pruned there · thick: the best{part}")
     return drawn
 

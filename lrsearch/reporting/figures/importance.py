@@ -54,7 +54,11 @@ def importance(data: StudyData) -> Figure:
         _add_row(drawn, name, len(enough[name]), share_of)
     left_out = len(groups) - len(shares)
     few = f" · {left_out} with fewer than {_MIN_TRIALS} left out" if left_out else ""
-    note(drawn, f"PED-ANOVA · in brackets: complete trials{few}")
+    note(
+        drawn,
+        "what sets the best tenth of complete trials apart from the rest (PED-ANOVA); a row weighs "
+        f"only what all of its trials have · in brackets: complete trials{few}",
+    )
     return drawn
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from plotly.graph_objects import Figure
@@ -14,7 +15,7 @@ from lrsearch.schedules import families
 HUES = ("#0080c0", "#d55e00", "#009e73", "#c060a0", "#b8860b", "#7a70d8", "#20a0a8", "#c8505a")
 """Okabe and Ito's, brought to one lightness that white and black both take."""
 DASHES = ("solid", "dot", "dash", "dashdot")
-_SYMBOLS = (
+SYMBOLS = (
     *("circle", "square", "diamond", "triangle-up", "pentagon", "star", "hexagon", "cross"),
     *("triangle-down", "bowtie", "hourglass", "star-square", "triangle-left", "star-diamond"),
     *("triangle-right", "hexagram"),
@@ -25,6 +26,10 @@ FAINT = "rgba(128, 128, 128, 0.25)"
 ALARM = "#d62728"
 MIN_ROWS = 4
 """Rows that a figure has room for at least: a single bar is not to fill it."""
+_LABEL_GAP = 0.05
+"""How far apart labels at the ends of lines stand at least, as a share of the axis."""
+_LINE = 58
+"""Letters of a line that a screen 400 pixels wide has room for."""
 FAR_APART = 30.0
 """Ratio of values from which an axis is logarithmic, or the smaller ones would lie on zero."""
 
@@ -41,7 +46,7 @@ class Look(NamedTuple):
 LOOKS = {
     name: Look(
         HUES[index % len(HUES)],
-        _SYMBOLS[index % len(_SYMBOLS)],
+        SYMBOLS[index % len(SYMBOLS)],
         "solid" if index < len(HUES) else "dash",
         "" if index < len(HUES) else "/",
     )
@@ -85,9 +90,42 @@ def empty(title: str, reason: str) -> Figure:
 
 
 def note(drawn: Figure, text: str) -> None:
-    """Write a line under the title."""
-    drawn.update_layout(title_subtitle={"text": text, "font": {"size": 12, "color": INK}})
-    drawn.update_layout(margin_t=70)
+    """Write a line under the title, or as many as it takes on a phone."""
+    lines = wrap(text, _LINE)
+    drawn.update_layout(
+        title_subtitle={"text": "<br>".join(lines), "font": {"size": 12, "color": INK}}
+    )
+    drawn.update_layout(margin_t=62 + 17 * len(lines))
+
+
+class End(NamedTuple):
+    """Where a line ends, what is to be written there, and its colour."""
+
+    x: float
+    y: float
+    text: str
+    color: str
+
+
+def label_ends(drawn: Figure, ends: Sequence[End], low: float, high: float, row: int = 1) -> None:
+    """Write a label at the end of each line, to the right of it, none over another.
+
+    `low` and `high` are the ends of the vertical axis, in its own numbers: of a logarithmic one
+    the exponents, and so is every `y`.
+    """
+    gap = _LABEL_GAP * (high - low)
+    places: list[float] = []
+    for end in sorted(ends, key=lambda end: end.y):
+        at = max(end.y, low)
+        places.append(max(at, places[-1] + gap) if places else at)
+    over = max(0.0, places[-1] - high) if places else 0.0
+    for end, at in zip(sorted(ends, key=lambda end: end.y), places, strict=True):
+        drawn.add_annotation(
+            x=end.x, y=at - over, text=end.text, font={"color": end.color, "size": 11},
+            showarrow=False, xanchor="left", xshift=4, row=row, col=1,
+        )  # fmt: skip
+    longest = max((len(end.text) for end in ends), default=0)
+    drawn.update_layout(margin_r=max(drawn.layout.margin.r, 12 + round(6.2 * longest)))
 
 
 def axis_type(values: Iterable[float]) -> str:

@@ -43,6 +43,7 @@ def timeline(data: StudyData) -> Figure:
         drawn.add_trace(
             Bar(
                 orientation="h",
+                width=0.75,  # Plotly's own depends on which rows a family has
                 base=np.array([(s.begun - start) / seconds for s in spans], dtype=np.float32),
                 x=np.array([(_end(s) - s.begun) / seconds for s in spans], dtype=np.float32),
                 y=np.array([workers.index(s.worker) for s in spans], dtype=np.int16),

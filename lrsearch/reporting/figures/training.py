@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from plotly.graph_objects import Figure, Scatter
@@ -11,10 +12,13 @@ from lrsearch.reporting.figures.data import StudyData
 from lrsearch.reporting.figures.style import (
     ALARM,
     DASHES,
-    LOOKS,
+    HUES,
+    SYMBOLS,
+    End,
     axis_type,
     empty,
     figure,
+    label_ends,
     note,
     plain,
     rounded,
@@ -47,17 +51,44 @@ def training(data: StudyData, numbers: Sequence[int] | None = None) -> Figure:
     for row, (title, shown) in enumerate(panels.items(), 1):
         values = [t.base_lr for t in chosen] if row == 1 else _values(chosen, shown)
         drawn.update_yaxes(title_text=plain(title), type=axis_type(values), row=row, col=1)
-        for trial in chosen:
+        for place, trial in enumerate(chosen):
             if row == 1:
-                _add_rate(drawn, trial, data.metric)
+                _add_rate(drawn, trial, place, data.metric)
             for index, name in enumerate(shown):
-                _add_metric(drawn, trial, name, DASHES[index % 4], row)
+                _add_metric(drawn, trial, place, name, DASHES[index % 4], row)
     drawn.update_xaxes(title_text="updates", row=len(panels), col=1)
-    drawn.update_layout(legend={"groupclick": "togglegroup", "traceorder": "grouped"})
+    drawn.update_layout(
+        legend={"groupclick": "togglegroup", "orientation": "h", "y": -0.14, "yanchor": "top"}
+    )
+    _label(drawn, chosen, len(panels))
     if len(losses) > 1:
         named = (f"{plain(name)} {DASHES[index % 4]}" for index, name in enumerate(losses))
         note(drawn, f"loss: {', '.join(named)}")
     return drawn
+
+
+def _label(drawn: Figure, chosen: Sequence[TrialRecord], rows: int) -> None:
+    """Write each trial's number at the end of its line in the last panel, the metric's."""
+    axis = drawn.data[-1].yaxis
+    lines = [trace for trace in drawn.data if trace.yaxis == axis and len(trace.x)]
+    values = [value for trace in lines for value in trace.y if math.isfinite(value)]
+    if not values or next(drawn.select_yaxes(row=rows)).type == "log":
+        return
+    pad = 0.08 * ((max(values) - min(values)) or 1.0)
+    low, high = min(values) - pad, max(values) + pad
+    drawn.update_yaxes(range=[low, high], row=rows)
+    of_group = {str(trial.number): HUES[i % len(HUES)] for i, trial in enumerate(chosen)}
+    label_ends(
+        drawn,
+        [
+            End(trace.x[-1], trace.y[-1], f"#{trace.legendgroup}", of_group[trace.legendgroup])
+            for trace in lines
+            if math.isfinite(trace.y[-1])
+        ],
+        low,
+        high,
+        row=rows,
+    )
 
 
 def _values(trials: Sequence[TrialRecord], names: Sequence[str]) -> list[float]:
@@ -75,17 +106,17 @@ def _examples(data: StudyData) -> list[TrialRecord]:
     return chosen or list(data.trials[-1:])
 
 
-def _add_rate(drawn: Figure, trial: TrialRecord, metric: str) -> None:
+def _add_rate(drawn: Figure, trial: TrialRecord, place: int, metric: str) -> None:
     steps, rates = trial.curve()
     reached = trial.diverged.step if trial.diverged else trial.last_run[-1].step
     trained = sum(step <= reached for step in steps)
-    look = LOOKS[trial.family]
     drawn.add_trace(
         Scatter(
             x=steps[:trained],
             y=rounded(rates[:trained]),
-            mode="lines",
-            line={"color": look.color, "dash": look.dash, "width": 2},
+            mode="lines+markers",
+            line={"color": HUES[place % len(HUES)], "width": 2},
+            marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "maxdisplayed": 5},
             name=f"trial {trial.number}: {trial.family}, {trial.outcome}",
             legendgroup=str(trial.number),
             hovertemplate=f"{described(trial, metric)}<br>"
@@ -111,16 +142,17 @@ def _add_rate(drawn: Figure, trial: TrialRecord, metric: str) -> None:
         )
 
 
-def _add_metric(drawn: Figure, trial: TrialRecord, name: str, dash: str, row: int) -> None:
+def _add_metric(
+    drawn: Figure, trial: TrialRecord, place: int, name: str, dash: str, row: int
+) -> None:
     rows = [epoch for epoch in trial.last_run if name in epoch.metrics]
-    look = LOOKS[trial.family]
     drawn.add_trace(
         Scatter(
             x=[epoch.step for epoch in rows],
             y=rounded(epoch.metrics[name] for epoch in rows),
             mode="lines+markers",
-            line={"color": look.color, "dash": dash, "width": 2},
-            marker={"symbol": look.symbol, "size": 7},
+            line={"color": HUES[place % len(HUES)], "dash": dash, "width": 2},
+            marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8},
             name=plain(name),
             legendgroup=str(trial.number),
             showlegend=False,

@@ -5,14 +5,27 @@ from __future__ import annotations
 import math
 
 from plotly.graph_objects import Figure, Scatter
+from plotly.subplots import make_subplots
 
 from lrsearch.reporting.figures.data import StudyData
-from lrsearch.reporting.figures.style import LOOKS, axis_type, empty, figure, plain, rounded
+from lrsearch.reporting.figures.style import (
+    LOOKS,
+    SYMBOLS,
+    End,
+    axis_type,
+    empty,
+    figure,
+    label_ends,
+    plain,
+    rounded,
+)
 from lrsearch.schedules import format_value
 from lrsearch.study import TrialRecord
 
 _TITLE = "Schedules that won"
 _BEST = 10
+_MARKS = 7
+"""Marks along a line that tell it from the others, where families are alike."""
 
 
 def winners(data: StudyData) -> Figure:
@@ -20,16 +33,23 @@ def winners(data: StudyData) -> Figure:
     best = data.ranked[:_BEST]
     if not best:
         return empty(_TITLE, "no trial is complete yet")
-    drawn = figure(
-        _TITLE,
-        xaxis={"title": "of the run", "tickformat": ".0%", "range": [0, 1]},
-        yaxis={"title": "learning rate", "rangemode": "tozero"},
-        legend={"traceorder": "reversed"},
-    )
     peaks = [trial.base_lr for trial in best]
-    if axis_type(peaks) == "log":
-        top = math.log10(max(peaks)) + 0.1
-        drawn.update_yaxes(type="log", dtick=1, range=[math.log10(min(peaks)) - 1.5, top])
+    log = axis_type(peaks) == "log"
+    low, high = (
+        (math.log10(min(peaks)) - 1.5, math.log10(max(peaks)) + 0.1)
+        if log
+        else (0.0, 1.05 * max(peaks))
+    )
+    drawn = make_subplots(
+        1, 1, figure=figure(
+            _TITLE,
+            xaxis={"title": "of the run", "tickformat": ".0%", "range": [0, 1]},
+            yaxis={"title": "learning rate", "type": axis_type(peaks), "range": [low, high],
+                   "dtick": 1 if log else None},
+            showlegend=False,
+        ),
+    )  # fmt: skip
+    ends = []
     for rank, trial in reversed(list(enumerate(best))):
         steps, rates = trial.curve()
         look = LOOKS[trial.family]
@@ -37,14 +57,18 @@ def winners(data: StudyData) -> Figure:
             Scatter(
                 x=[round(step / trial.run_clock.total_steps, 4) for step in steps],
                 y=rounded(rates),
-                mode="lines",
+                mode="lines+markers",
                 line={"color": look.color, "dash": look.dash, "width": 2 if rank else 4},
+                marker={"symbol": SYMBOLS[rank], "size": 8, "maxdisplayed": _MARKS},
                 opacity=0.7 if rank else 1.0,
                 name=f"{rank + 1}. {trial.family} {trial.mean:.4g}",
                 hovertemplate=f"{described(trial, data.metric)}<br>"
                 "lr %{y:.4g} at %{x:.0%}<extra></extra>",
             )
         )
+        last = math.log10(max(rates[-1], 10**low)) if log else rates[-1]
+        ends.append(End(1.0, last, f"{rank + 1}. {trial.family} {trial.mean:.4g}", look.color))
+    label_ends(drawn, ends, low, high)
     return drawn
 
 

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
-from plotly.graph_objects import Figure
-
+from lrsearch.export import Exported
 from lrsearch.reporting.figures.data import StudyData, read_data
-from lrsearch.reporting.figures.layout import read_layout
-from lrsearch.reporting.summary import best_schedules, commands, spec_toml, spent
+from lrsearch.reporting.figures.layout import CAPTIONS, read_layout
+from lrsearch.reporting.report.confirmation import confirmed_section
+from lrsearch.reporting.report.page import Report, Section
+from lrsearch.reporting.summary import best_schedules, commands, in_a_sentence, spec_toml, spent
 from lrsearch.reporting.text import Table
 from lrsearch.storage import masked
-from lrsearch.study import Best, Study
-
-_PACKAGES = ("lrsearch", "torch", "torchvision", "optuna", "numpy", "plotly")
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that a report says; nothing in it is escaped yet."""
-
-    title: str
-    lead: str
-    figures: Mapping[str, Figure]
-    best: Table
-    spent: Table
-    spec: str
-    origin: Table
-    commands: str
+from lrsearch.study import Study, installed_versions
 
 
 def make_report(study: Study) -> Report:
@@ -44,49 +26,48 @@ def make_report(study: Study) -> Report:
     layout = read_layout()
     data = read_data(study)
     url = masked(study.storage.engine.url)
+    figures = {name: draw(data) for name, draw in layout.items()}
+    first = {name: figures.pop(name) for name in list(figures) if name == "answer"}
+    sections = [Section("", figures=first, captions=CAPTIONS)]
+    if data.answer:
+        whole = Exported.of(study, data.answer).facts
+        sections.append(Section("The whole winner", tables=[Table(("", ""), whole)]))
+    if data.confirmation:
+        sections.append(confirmed_section(data.confirmation))
     return Report(
         title=study.name,
-        lead=_lead(data),
-        figures={name: draw(data) for name, draw in layout.items()},
-        best=best_schedules(data),
-        spent=spent(data),
-        spec=spec_toml(study.spec),
-        origin=Table(("", ""), [*_origin(study, url)]),
-        commands=commands(data, url),
+        lead=in_a_sentence(data),
+        sections=[
+            *sections,
+            Section("Best schedules", tables=[best_schedules(data)]),
+            Section("Figures", figures=figures, captions=CAPTIONS),
+            Section("What was trained, pruned and saved", [_counts(data)], tables=[spent(data)]),
+            Section("Study file", code=spec_toml(study.spec)),
+            Section("Again", code=commands(data, url)),
+            Section("Where it comes from", tables=[Table(("", ""), [*_origin(study, url)])]),
+        ],
     )
 
 
-def _lead(data: StudyData) -> str:
-    """Return the report in a few sentences."""
+def _counts(data: StudyData) -> str:
+    """Return how trials ended, and what they took."""
     count = Counter(trial.outcome for trial in data.trials)
     ended = ", ".join(f"{n} {outcome}" for outcome, n in count.most_common()) or "none yet"
     epochs = sum(len(trial.epochs) for trial in data.trials)
     saved = sum(map(data.saved, data.trials))
-    lead = f"Trials: {ended}; {epochs} epochs trained, {saved} saved by pruning. "
+    said = f"Trials: {ended}; {epochs} epochs trained, {saved} saved by pruning."
     if unstable := [str(trial.number) for trial in data.trials if trial.unstable]:
-        lead += f"Unstable but recovered: trials {', '.join(unstable)}. "
-    if not data.ranked:
-        return lead + "No trial is complete, so there is no best schedule."
-    best = data.ranked[0]
-    return lead + (
-        f"The best schedule: {best.family} with base_lr {best.base_lr:.4g} (trial {best.number}). "
-        f"{data.metric}, on the validation data that chose it: "
-        f"{Best.of(best, data.trials).summary}."
-    )
+        said += f" Unstable but recovered: trials {', '.join(unstable)}."
+    return said
 
 
 def _origin(study: Study, url: str) -> list[tuple[str, str]]:
     """Return where the numbers come from; versions are of the machine that writes the report."""
-    versions = []
-    for package in _PACKAGES:
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
+    here = ", ".join(f"{name} {version}" for name, version in installed_versions().items())
     return [
         ("written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
         ("storage", url),
         ("data", study.data_checksum or "the task gives no checksum of its data"),
-        ("versions here", ", ".join([*versions, f"Python {platform.python_version()}"])),
+        ("versions here", here),
         ("machine here", platform.platform()),
     ]

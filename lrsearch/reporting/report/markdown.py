@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrsearch.reporting.figures.files import write_pictures
-from lrsearch.reporting.report.content import Report
+from lrsearch.reporting.report.page import Report
 from lrsearch.reporting.text import markdown_code, markdown_table, markdown_text
 
 
@@ -23,24 +23,16 @@ def write_markdown(report: Report, path: Path) -> None:
 
 
 def _text(report: Report, path: Path, pictures: dict[str, Path]) -> str:
-    images = [
-        f"![{markdown_text(name)}](<{picture.relative_to(path.parent).as_posix()}>)"
-        for name, picture in pictures.items()
-    ]
-    parts = [
-        f"# {markdown_text(report.title)}",
-        markdown_text(report.lead),
-        "## Best schedules",
-        markdown_table(report.best) if report.best.rows else "None is complete.",
-        "## Figures",
-        *images,
-        "## What was trained, pruned and saved",
-        markdown_table(report.spent),
-        "## Study file",
-        markdown_code(report.spec),
-        "## Again",
-        markdown_code(report.commands),
-        "## Where it comes from",
-        markdown_table(report.origin),
-    ]
-    return "\n\n".join(parts) + "\n"
+    parts = [f"# {markdown_text(report.title)}", markdown_text(report.lead)]
+    for section in report.sections:
+        parts += [f"## {markdown_text(section.title)}"] if section.title else []
+        parts += [markdown_text(line) for line in section.lines]
+        for name in section.figures:
+            place = pictures[name].relative_to(path.parent).as_posix()
+            caption = section.captions.get(name, "")
+            parts += [f"![{markdown_text(name)}](<{place}>)", markdown_text(caption)]
+        parts += [
+            markdown_table(table) if table.rows else "None is complete." for table in section.tables
+        ]
+        parts += [markdown_code(section.code)] if section.code else []
+    return "\n\n".join(filter(None, parts)) + "\n"
