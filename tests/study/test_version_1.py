@@ -19,7 +19,7 @@ from lrsearch.evaluation import find_confirmation, read_answer
 from lrsearch.export import FORMATS, Exported
 from lrsearch.reporting import make_report
 from lrsearch.storage import NoTrialReason
-from lrsearch.storage.tables import metadata
+from lrsearch.storage.tables import VERSION, metadata
 from lrsearch.study import read_status
 from lrsearch.worker import work
 
@@ -113,7 +113,7 @@ def test_its_tables_become_those_of_now(url):
     before = {name: (columns(name), read(f"SELECT * FROM {name}")) for name in tables}
     for _ in range(2):  # and stay so
         storage = open_storage(url, create=False)
-        assert read("SELECT version FROM lrsearch_version") == [(2,)]
+        assert read("SELECT version FROM lrsearch_version") == [(VERSION,)]
         for name, (old, rows) in before.items():
             table = metadata.tables[name]
             assert columns(name)[: len(old)] == old
