@@ -225,9 +225,9 @@ def lrsearch(asked: Asked) -> Trace:
             except StudyError:
                 continue
             assert best.schedule
-            assert best.mean is not None
+            assert best.value is not None
             spent = count_epochs(storage, study.study_id)
-            trace.append(Complete(spent, HandOver(_text(best.schedule), best.mean)))
+            trace.append(Complete(spent, HandOver(_text(best.schedule), best.value)))
         storage.engine.dispose()
     assert claim is NoTrialReason.DONE, claim
     return {
