@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing import Pool
 from statistics import fmean
@@ -27,6 +27,7 @@ from optuna.trial import TrialState
 from lrsearch import Progress, Schedule, SearchSpace
 from lrsearch.search import (
     Climb,
+    Rung,
     SeededSampler,
     SeedModel,
     Standing,
@@ -34,6 +35,7 @@ from lrsearch.search import (
     rungs_of,
     seen_by_samplers,
 )
+from tests.benchmarks.curve_model import CurveModel, Ran
 
 STEPS = 60
 """Updates in an epoch."""
@@ -110,10 +112,24 @@ class Found(NamedTuple):
 SPACE = SearchSpace.read(None, {"base_lr": {"low": 2e-3, "high": 1.0, "log": True}})
 FULL = Synthetic.epochs
 MAX_SEEDS = 10
+BEFORE_MODEL = 16
+"""Trials after which a model of curves may choose."""
 
 
-def ours(seed: int, epochs: int, sampler: str = "tpe", **options: Any) -> Found:
-    """Search by rungs, as workers do, with nothing stored: in any Optuna script it is the same."""
+def ours(
+    seed: int,
+    epochs: int,
+    sampler: str = "tpe",
+    *,
+    model_chooses: bool = False,
+    model_says: bool = False,
+    **options: Any,
+) -> Found:
+    """Search by rungs, as workers do, with nothing stored: in any Optuna script it is the same.
+
+    A model of curves may choose what is tried, after the first trials, or say what is best.
+    """
+    model = CurveModel()
     rungs = rungs_of([1, FULL], MAX_SEEDS)
     climb = Climb(rungs, reduction_factor=4)
     study = optuna.create_study(direction="maximize")
@@ -130,6 +146,10 @@ def ours(seed: int, epochs: int, sampler: str = "tpe", **options: Any) -> Found:
         if step is None or step.rung is None:
             break
         if step.number is None:
+            if model_chooses and len(trials) >= BEFORE_MODEL:
+                model.fit(_runs(schedules, values_of, rungs))
+                entropy = 10_000 * seed + len(trials)
+                study.enqueue_trial(model.choose(SPACE, FULL * STEPS, schedules, entropy))
             study.sampler = SeededSampler(
                 build, seed=seed, number=len(trials), seen=seen_by_samplers(rungs)
             )
@@ -142,6 +162,11 @@ def ours(seed: int, epochs: int, sampler: str = "tpe", **options: Any) -> Found:
         trials[number].report(value, rung.step)
         values_of[number].append(value)
         spent += rung.epochs
+    if model_says:
+        model.fit(_runs(schedules, values_of, rungs))
+        known = [s for s, v in zip(schedules, values_of, strict=True) if len(v) > climb.first_full]
+        index, told = model.best(known or schedules)
+        return Found((known or schedules)[index], told)
     best = max(
         range(len(trials)), key=lambda n: climb.mean(Standing(n, tuple(values_of[n]), "waiting"))
     )
@@ -149,6 +174,16 @@ def ours(seed: int, epochs: int, sampler: str = "tpe", **options: Any) -> Found:
     own = values_of[best][climb.first_full :]
     estimate = SeedModel(full).estimate(own)
     return Found(schedules[best], estimate.value if estimate else fmean(own))
+
+
+def _runs(
+    schedules: list[Schedule], values_of: list[list[float]], rungs: Sequence[Rung]
+) -> list[Ran]:
+    return [
+        Ran(schedule, rung.epochs / FULL, value)
+        for schedule, found in zip(schedules, values_of, strict=True)
+        for rung, value in zip(rungs, found, strict=False)
+    ]
 
 
 def optunas_defaults(seed: int, epochs: int) -> Found:
@@ -175,6 +210,8 @@ ARMS: dict[str, Callable[[int, int], Found]] = {
     "lrsearch": ours,
     "lrsearch, random": partial(ours, sampler="random"),
     "lrsearch, TPE grouped": partial(ours, multivariate=True, group=True),
+    "lrsearch, a model of curves says what is best": partial(ours, model_says=True),
+    "lrsearch, a model of curves chooses": partial(ours, model_chooses=True),
 }
 
 
