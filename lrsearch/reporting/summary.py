@@ -15,13 +15,20 @@ from lrsearch.schedules import format_value
 from lrsearch.study import StudySpec, TrialRecord
 
 _BEST = 10
+_PARAMETERS = "warmup and parameters"
 
 
 def best_schedules(data: StudyData) -> Table:
     """Return the ten best complete trials with their schedules."""
     rows = [_best_row(rank, trial) for rank, trial in enumerate(data.ranked[:_BEST], 1)]
-    head = ("", "trial", data.metric, "seeds", "family", "base_lr", "warmup and parameters")
+    head = ("", "trial", data.metric, "seeds", "family", "base_lr", _PARAMETERS)
     return Table(head, rows)
+
+
+def all_trials(data: StudyData) -> Table:
+    """Return every trial that has a schedule: how it ended, what it came to, what it trained."""
+    head = ("trial", "outcome", data.metric, "seeds", "epochs", "family", "base_lr", _PARAMETERS)
+    return Table(head, [_trial_row(trial) for trial in data.trials], long=True)
 
 
 def in_a_sentence(data: StudyData) -> str:
@@ -90,6 +97,21 @@ def _best_row(rank: int, trial: TrialRecord) -> tuple[str, ...]:
         str(trial.number),
         f"{trial.mean:.4f}",
         str(len(trial.full_values)),
+        trial.family,
+        format_value(trial.base_lr),
+        parameters(schedule),
+    )
+
+
+def _trial_row(trial: TrialRecord) -> tuple[str, ...]:
+    schedule = trial.schedule
+    assert schedule is not None, "figures' data hold only trials that have one"
+    return (
+        str(trial.number),
+        trial.outcome,
+        "" if trial.value is None else f"{trial.value:.4f}",
+        str(len(trial.full_values)),
+        str(len(trial.epochs)),
         trial.family,
         format_value(trial.base_lr),
         parameters(schedule),

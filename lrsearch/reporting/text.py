@@ -11,10 +11,11 @@ from lrsearch.schedules import Schedule, format_value
 
 
 class Table(NamedTuple):
-    """A table for people."""
+    """A table for people; a long one is to be sorted and filtered where the format can do that."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    long: bool = False
 
 
 def parameters(schedule: Schedule) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from lrsearch.reporting import FIGURES, REPORT_FORMATS, make_report
@@ -88,6 +89,69 @@ def test_hovering_a_point_tells_its_trial(browser, reports):
     assert "trial " in str(text)
     assert "base_lr" in str(text)
     assert "lr 0." in str(text)
+
+
+def test_the_trials_are_sorted_by_a_click_or_a_key_and_filtered_by_words(browser, reports):
+    browser.get(reports["usual"].as_uri())
+    wait(browser, "document.querySelector('.long th button')")
+
+    def shown(column: str) -> list[str]:
+        """Return what a person sees of a column, from the top."""
+        cells = f"[...document.querySelectorAll(`.long td[data-name='{column}']`)]"
+        return browser.execute_script(
+            f"return {cells}.filter(each => each.checkVisibility()).map(each => each.textContent)"
+        )
+
+    def press(column: str, *keys: str) -> str | None:
+        heads = browser.find_elements(By.CSS_SELECTOR, ".long th")
+        head = next(each for each in heads if each.text == column)
+        button = head.find_element(By.TAG_NAME, "button")
+        if keys:
+            button.send_keys(*keys)
+        else:
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+            button.click()
+        return head.get_attribute("aria-sort")
+
+    drawn = shown("trial")
+    assert drawn == sorted(drawn, key=int)
+    assert len(drawn) == 80
+    for direction, sign in (("ascending", 1), ("descending", -1)):
+        assert press("val_accuracy") == direction
+        values = shown("val_accuracy")
+        known = [float(value) for value in values if value]
+        assert known == sorted(known, key=lambda value: sign * value)
+        assert 0 < len(known) < 80
+        assert values[len(known) :] == [""] * (80 - len(known))  # without a value: last
+    assert press("family", Keys.ENTER) == "ascending"
+    assert shown("family") == sorted(shown("family"))
+
+    words = browser.find_element(By.CSS_SELECTOR, ".filter input")
+    rows = zip(*map(shown, ("outcome", "family", "warmup and parameters")), strict=True)
+    meant = [row for row in rows if row[0] == "pruned" and "cosine" in f"{row[1]} {row[2]}"]
+    words.send_keys("Pruned cosine")
+    assert shown("family") == [family for _, family, _ in meant]
+    assert 0 < len(meant) < 80
+    counted = browser.find_element(By.CSS_SELECTOR, ".filter output")
+    assert counted.text == f"{len(meant)} of 80"
+    words.clear()
+    words.send_keys(" ")
+    assert len(shown("trial")) == 80
+    assert errors(browser) == []
+
+
+def test_the_trials_can_be_read_without_scripts(browser, reports):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(reports["usual"].as_uri())
+        rows = browser.find_elements(By.CSS_SELECTOR, ".long tbody tr")
+        assert len(rows) == 80
+        assert all(row.text for row in rows[:3])
+        heads = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".long th")]
+        assert heads[:3] == ["trial", "outcome", "val_accuracy"]
+        assert not browser.find_elements(By.CSS_SELECTOR, ".long button, .filter")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -67,8 +67,8 @@ def test_the_page_asks_for_nothing_else(page):
 
 def test_nothing_that_people_wrote_becomes_an_element(page):
     scripts = [tag for tag, _ in Elements(page).found if tag == "script"]
-    plotly_and_one_per_figure = 1 + len(FIGURES)
-    assert len(scripts) == plotly_and_one_per_figure
+    plotly_the_tables_and_one_per_figure = 2 + len(FIGURES)
+    assert len(scripts) == plotly_the_tables_and_one_per_figure
     assert SCRIPT not in page
     assert SCRIPT in Elements(page).text
 
@@ -82,6 +82,7 @@ def test_the_page_has_every_figure_and_section(page):
         "Best schedules",
         "Figures",
         "What was trained, pruned and saved",
+        "All trials",
         "Study file",
         "Again",
         "Where it comes from",

@@ -11,10 +11,19 @@ from lrsearch.reporting.figures.data import StudyData, read_data
 from lrsearch.reporting.figures.layout import CAPTIONS, read_layout
 from lrsearch.reporting.report.confirmation import confirmed_section
 from lrsearch.reporting.report.page import Report, Section
-from lrsearch.reporting.summary import best_schedules, commands, in_a_sentence, spec_toml, spent
+from lrsearch.reporting.summary import (
+    all_trials,
+    best_schedules,
+    commands,
+    in_a_sentence,
+    spec_toml,
+    spent,
+)
 from lrsearch.reporting.text import Table
 from lrsearch.storage import masked
 from lrsearch.study import Study, installed_versions
+
+_LISTED = "`lrsearch trials` lists them with every parameter in a column of its own, also as CSV."
 
 
 def make_report(study: Study) -> Report:
@@ -42,6 +51,7 @@ def make_report(study: Study) -> Report:
             Section("Best schedules", tables=[best_schedules(data)]),
             Section("Figures", figures=figures, captions=CAPTIONS),
             Section("What was trained, pruned and saved", [_counts(data)], tables=[spent(data)]),
+            Section("All trials", [_LISTED], tables=[all_trials(data)]),
             Section("Study file", code=spec_toml(study.spec)),
             Section("Again", code=commands(data, url)),
             Section("Where it comes from", tables=[Table(("", ""), [*_origin(study, url)])]),

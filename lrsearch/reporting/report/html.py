@@ -67,11 +67,12 @@ def _figure(name: str, drawn: Figure, caption: str) -> str:
 
 def _table(table: Table) -> str:
     if not table.rows:
-        return "<p>None is complete.</p>"
+        return f"<p>{'There is none yet.' if table.long else 'None is complete.'}</p>"
     head = "".join(f"<th>{escape(name)}</th>" for name in table.head)
     rows = "\n".join(f"<tr>{_row(table.head, row)}</tr>" for row in table.rows)
     head = f"<thead><tr>{head}</tr></thead>" if any(table.head) else ""
-    return f'<div class="wide"><table>{head}<tbody>{rows}</tbody></table></div>'
+    kind = "wide long" if table.long else "wide"
+    return f'<div class="{kind}"><table>{head}<tbody>{rows}</tbody></table></div>'
 
 
 def _row(head: Sequence[str], row: Sequence[str]) -> str:

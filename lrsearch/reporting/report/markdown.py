@@ -32,7 +32,9 @@ def _text(report: Report, path: Path, pictures: dict[str, Path]) -> str:
             caption = section.captions.get(name, "")
             parts += [f"![{markdown_text(name)}](<{place}>)", markdown_text(caption)]
         parts += [
-            markdown_table(table) if table.rows else "None is complete." for table in section.tables
+            markdown_table(table) if table.rows else "None is complete."
+            for table in section.tables
+            if not table.long
         ]
         parts += [markdown_code(section.code)] if section.code else []
     return "\n\n".join(filter(None, parts)) + "\n"
