@@ -9,7 +9,7 @@ from typing import Any
 from lrsearch.errors import SpecError, StudyError, TaskError, nearest
 from lrsearch.schedules import Constant, Schedule
 from lrsearch.study import Study, StudySpec, TrialRecord, confirmation_name, open_study
-from lrsearch.tasks import load_task, require_supervised
+from lrsearch.tasks import load_task
 
 SCHEDULE_FREE = "schedule_free"
 SCHEDULE_FREE_FACTORS = (1.0, 3.0, 10.0)
@@ -73,6 +73,8 @@ def confirming(spec: StudySpec, trials: Sequence[TrialRecord], seeds: int) -> di
 
 def _add_schedule_free(study: Study, data: dict[str, Any]) -> None:
     """Add constant rates with a schedule-free optimizer to the JSON form of a confirmation."""
+    from lrsearch.tasks import require_supervised  # it loads torch, which no other reader needs
+
     task = require_supervised(load_task(study.spec.task.run, study.spec.task_options()))
     if (own := task.optimizer_name) == "custom":
         raise TaskError(
