@@ -26,7 +26,7 @@ _WIDTH = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SHOWN_TOGETHER = 4
 """Trials of a worker that are shown, of those that it trains together."""
-_NUMBERS = ("trial", "epoch", "loss", "lr", "seen")
+_NUMBERS = ("trial", "epoch", "loss", "lr", "seen", "base_lr", "value")
 
 
 class LiveView:
@@ -160,9 +160,23 @@ def _panel(status: Status, answer: Answer | None, left: str) -> RenderableType:
     if status.unstable:
         shown = ", ".join(map(str, status.unstable[:10])) + (" …" if status.unstable[10:] else "")
         parts.append(Text(f"unstable but recovered: trials {shown}", style="dim"))
+    if status.leading or status.latest:
+        parts.append(Padding(_trials(status), (1, 0, 0, 0)))
     if status.workers:
         parts.append(Padding(_workers(status), (1, 0, 0, 0)))
     return Group(*parts)
+
+
+def _trials(status: Status) -> Table:
+    """Return the best trials and the last, one below the other."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("", "trial", "schedule", "base_lr", "value", "outcome"):
+        table.add_column(column, justify="right" if column in _NUMBERS else "left")
+    for name, trials in (("best", status.leading), ("last", status.latest)):
+        for index, trial in enumerate(trials):
+            values = (trial.trial, trial.schedule, trial.base_lr, trial.value, trial.outcome)
+            table.add_row("" if index else name, *map(_shown, values))
+    return table
 
 
 def _workers(status: Status) -> Table:
@@ -188,8 +202,11 @@ def _running(trial: RunningTrial) -> tuple[str, ...]:
     epoch = f"{trial.epoch}/{trial.horizon}"
     if trial.slow is not None:
         epoch += f" (slow: {trial.slow:.0f} s)"
-    values = (trial.trial, trial.schedule, epoch, trial.loss, trial.lr)
-    return tuple("-" if value is None else format_value(value) for value in values)
+    return tuple(map(_shown, (trial.trial, trial.schedule, epoch, trial.loss, trial.lr)))
+
+
+def _shown(value: float | str | None) -> str:
+    return "-" if value is None else format_value(value)
 
 
 def sparkline(schedule: Schedule) -> str:

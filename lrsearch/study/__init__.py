@@ -6,7 +6,14 @@ from lrsearch.study.open import confirmation_name, open_study
 from lrsearch.study.records import Attribute, TrialRecord, as_record, find_duplicate, ranked
 from lrsearch.study.sections import ConfirmSection, read_seconds
 from lrsearch.study.spec import StudySpec
-from lrsearch.study.status import RunningTrial, Status, WorkerStatus, no_result, read_status
+from lrsearch.study.status import (
+    RunningTrial,
+    Status,
+    TrialStatus,
+    WorkerStatus,
+    no_result,
+    read_status,
+)
 from lrsearch.study.study import HORIZONS, SPEC, Study
 from lrsearch.study.table import trial_rows
 from lrsearch.study.versions import installed_versions

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from optuna.trial import TrialState
 
-from lrsearch.storage import EpochMetrics, count_epochs, masked, read_workers, slow_trials
-from lrsearch.study.records import TrialRecord, epochs_by_trial
+from lrsearch.storage import (
+    EpochMetrics,
+    count_epochs,
+    masked,
+    read_run_ends,
+    read_workers,
+    slow_trials,
+)
+from lrsearch.study.records import TrialRecord, epochs_by_trial, ranked
 from lrsearch.study.study import Study
+
+_FEW = 3
+"""Trials that a status names of the best, and of the last."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,20 @@ class RunningTrial:
     lr: float | None
     loss: float | None
     slow: float | None
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """A trial that no worker trains now: how it ended, what it trained, what it came to.
+
+    `value` is of the longest run that it has trained; none if it diverged or failed.
+    """
+
+    trial: int
+    outcome: str
+    schedule: str
+    base_lr: float
+    value: float | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +82,8 @@ class Status:
     `duplicates` are trials whose curve another trial had trained before. `epochs` were trained in
     all, of a budget of `epochs_target` if there is one; `full_epochs` had each finished trial
     trained the full run once. `unstable` are the trials whose loss jumped up between two batches
-    but stayed finite.
+    but stayed finite. `leading` are the few best trials, the best first; `latest` those that have
+    trained last, the last first.
     """
 
     study: str
@@ -75,6 +101,8 @@ class Status:
     epochs_target: int | None
     full_epochs: int
     unstable: list[int]
+    leading: list[TrialStatus]
+    latest: list[TrialStatus]
     workers: list[WorkerStatus]
 
     @property
@@ -133,6 +161,8 @@ def read_status(study: Study) -> Status:
         epochs_target=study.epochs_target,
         full_epochs=finished * study.rungs[-1].epochs,
         unstable=[record.number for record in records if record.unstable],
+        leading=_leading(study, rest),
+        latest=_latest(study, rest),
         workers=workers,
     )
 
@@ -149,6 +179,29 @@ def no_result(status: Status) -> str:
     return (
         f"no trial was trained in full: {status.finished} ended before ({status.diverged} diverged)"
         ", and the budget is used up; raise it with `lrsearch resume` (--trials, --epochs, --time)"
+    )
+
+
+def _leading(study: Study, records: list[TrialRecord]) -> list[TrialStatus]:
+    known = [record for record in records if record.schedule]
+    best = ranked(known, maximize=study.spec.study.direction == "maximize")
+    return [_trial(record) for record in best[:_FEW]]
+
+
+def _latest(study: Study, records: list[TrialRecord]) -> list[TrialStatus]:
+    known = {record.number: record for record in records if record.schedule}
+    ends = reversed(read_run_ends(study.storage, study.study_id))
+    numbers = dict.fromkeys(end.trial for end in ends if end.trial in known)
+    return [_trial(known[number]) for number in islice(numbers, _FEW)]
+
+
+def _trial(record: TrialRecord) -> TrialStatus:
+    return TrialStatus(
+        trial=record.number,
+        outcome=record.outcome,
+        schedule=record.family,
+        base_lr=record.base_lr,
+        value=record.value,
     )
 
 

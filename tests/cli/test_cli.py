@@ -82,8 +82,8 @@ def test_from_a_study_file_to_the_best_schedule(tmp_path, small_data):
     assert status["complete"] + status["pruned"] == 6
     assert list(status) == [
         "study", "storage", "target", "complete", "pruned", "diverged", "failed", "running",
-        "waiting", "duplicates", "epochs", "epochs_target", "full_epochs", "unstable", "workers",
-        "best",
+        "interrupted", "waiting", "duplicates", "epochs", "epochs_target", "full_epochs",
+        "unstable", "leading", "latest", "workers", "best",
     ]  # fmt: skip
     assert list(status["best"]) == [
         "trial", "metric", "value", "seeds", "known_from", "expected", "error",
