@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import create_trial
+from sqlalchemy import make_url
 
 from lrsearch import LrsearchError, StudySpec, cli, open_storage, open_study
 from lrsearch.reporting import FIGURES, REPORT_FORMATS, make_report
@@ -98,7 +99,7 @@ def test_the_study_file_in_the_page_makes_the_same_study(page, named):
 
 def test_a_password_is_not_in_the_report(tmp_path, monkeypatch):
     study = synthetic_study(f"sqlite:///{tmp_path}/study.db", 3)
-    secret = study.storage.engine.url.set(username="me", password="secret")
+    secret = make_url("postgresql+psycopg://me:secret@host/studies")
     monkeypatch.setattr(study.storage.engine, "url", secret)
     report = make_report(study)
     assert "secret" not in str(report)
