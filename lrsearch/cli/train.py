@@ -41,9 +41,13 @@ def train(
     device: DeviceOption = Device.auto,
     force: ForceOption = False,
 ) -> None:
-    """Train a study's task once with a schedule, test it, and save what was trained."""
+    """Train a study's task once with a schedule, test it, and save what was trained.
+
+    After each epoch it prints what the epoch came to, and before it how the train loss and accuracy
+    went within: at least 5 points, every 50 updates of a longer epoch, at most 20.
+    """
     from lrsearch import evaluation
-    from lrsearch.cli.view import progress_line
+    from lrsearch.cli.view import curve_lines, progress_line
     from lrsearch.export import load_schedule
     from lrsearch.tasks import load_task, slots
 
@@ -60,7 +64,8 @@ def train(
         if not rows:
             path = evaluation.model_path(progress, output)
         rows.append(row)
-        typer.echo(progress_line(row, task.epochs))
+        for line in (*curve_lines(row), progress_line(row, task.epochs)):
+            typer.echo(line)
         if row.epoch == task.epochs:
             curve = path.with_suffix(".csv")
             with writing(path, curve):

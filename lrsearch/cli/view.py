@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.errors import StudyError, printable
-from lrsearch.schedules import Schedule, format_value
+from lrsearch.schedules import format_value
 from lrsearch.storage import EpochMetrics, masked
 from lrsearch.study import Answer, RunningTrial, Status, no_result, read_status
 
@@ -142,8 +143,16 @@ def progress_line(row: EpochMetrics, epochs: int) -> str:
         for name, value in row.metrics.items()
         if name.startswith(("train_", "val_", "test_"))
     } or row.metrics
-    metrics = "  ".join(f"{name} {format_value(value)}" for name, value in shown.items())
-    return f"epoch {row.epoch}/{epochs}  lr {row.lr:.4g}  {metrics}"
+    return f"epoch {row.epoch}/{epochs}  lr {row.lr:.4g}  {_values(shown)}"
+
+
+def curve_lines(row: EpochMetrics) -> list[str]:
+    """Return how an epoch went within, a line for each point that is known."""
+    return [f"  update {step}  {_values(metrics)}" for step, metrics in row.curve]
+
+
+def _values(metrics: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {format_value(value)}" for name, value in metrics.items())
 
 
 def _panel(status: Status, answer: Answer | None, left: str) -> RenderableType:
@@ -153,7 +162,9 @@ def _panel(status: Status, answer: Answer | None, left: str) -> RenderableType:
     ]
     if answer and answer.trial.schedule:
         parts.append(Text(f"best {_best(answer)}", style="bold"))
-        parts.append(Text(sparkline(answer.trial.schedule), style="cyan"))
+        parts.append(
+            Text(sparkline(answer.trial.schedule.curve(_WIDTH).tolist(), _WIDTH), style="cyan")
+        )
         if answer.leads_now is not None:
             later = f"trial {answer.leads_now} leads the search now and is not confirmed"
             parts.append(Text(later, style="dim"))
@@ -183,13 +194,14 @@ def _workers(status: Status) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("worker", "device", "trial", "schedule", "epoch", "loss", "lr", "seen"):
         table.add_column(column, justify="right" if column in _NUMBERS else "left")
+    table.add_column("train loss")
     for worker in status.workers:
         style = "" if worker.alive else "dim"
         ago = max(0.0, time.time() - worker.last_seen)
         seen = f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s"
         about = (f"{worker.host}:{worker.pid}", worker.device)
         for trial in worker.trials[:_SHOWN_TOGETHER]:
-            table.add_row(*about, *_running(trial), seen, style=style)
+            table.add_row(*about, *_running(trial), seen, sparkline(trial.curve), style=style)
             about, seen = ("", ""), ""  # once for each worker
         if not worker.trials:
             table.add_row(*about, *"-----", seen, style=style)
@@ -209,11 +221,12 @@ def _shown(value: float | str | None) -> str:
     return "-" if value is None else format_value(value)
 
 
-def sparkline(schedule: Schedule) -> str:
-    """Return a schedule's curve over the run as a line of blocks."""
-    curve = schedule.curve(_WIDTH)
-    heights = (curve / curve.max() * (len(_BLOCKS) - 1)).round().astype(int)
-    return "".join(_BLOCKS[height] for height in heights)
+def sparkline(values: Sequence[float], width: int = 20) -> str:
+    """Return a curve from 0 on as a line of blocks, of at most `width` of its values."""
+    every = max(1, -(-len(values) // width))
+    shown = values[::-every][::-1]  # the last one among them
+    high = max(shown, default=0.0) or 1.0
+    return "".join(_BLOCKS[max(0, round(v / high * (len(_BLOCKS) - 1)))] for v in shown)
 
 
 def _counts(status: Status) -> str:

@@ -55,7 +55,8 @@ def train(
         metrics = dict(progress.metrics)
         if progress.epoch == task.epochs and progress.test:
             metrics |= progress.test()
-        yield EpochMetrics(0, 0, progress.epoch, step, lr, metrics), progress
+        row = EpochMetrics(0, 0, progress.epoch, step, lr, metrics, progress.curve)
+        yield row, progress
 
 
 def model_path(progress: Progress, path: Path | None) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -17,7 +17,10 @@ from lrsearch.storage.tables import metrics as table
 
 
 class EpochMetrics(NamedTuple):
-    """One epoch of one run of a trial; `trial` is Optuna's number, `run` counts from 0."""
+    """One epoch of one run of a trial; `trial` is Optuna's number, `run` counts from 0.
+
+    `curve` are points within the epoch: the updates so far, and the metrics since the point before.
+    """
 
     trial: int
     run: int
@@ -25,12 +28,14 @@ class EpochMetrics(NamedTuple):
     step: int
     lr: float
     metrics: Mapping[str, float]
+    curve: Sequence[tuple[int, Mapping[str, float]]] = ()
 
 
 def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMetrics) -> None:
     """Record an epoch that a worker trained, in place of what a run before it left there."""
     key = {"study_id": study_id, "trial": row.trial, "run": row.run, "epoch": row.epoch}
-    values = row._asdict() | {"metrics": {k: _to_json(v) for k, v in row.metrics.items()}}
+    curve = [(step, _to_json(metrics)) for step, metrics in row.curve]
+    values = row._asdict() | {"metrics": _to_json(row.metrics), "curve": curve}
     with storage.writing() as connection:
         time = now(connection)
         same = connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
@@ -63,8 +68,16 @@ def read_metrics(
     with storage.reading() as connection:
         rows = connection.execute(query.order_by(table.c.trial, table.c.run, table.c.epoch)).all()
     return [
-        EpochMetrics(r.trial, r.run, r.epoch, r.step, r.lr, {k: float(v) for k, v in r[-1].items()})
-        for r in rows
+        EpochMetrics(
+            row.trial,
+            row.run,
+            row.epoch,
+            row.step,
+            row.lr,
+            _from_json(row.metrics),
+            [(step, _from_json(metrics)) for step, metrics in row.curve or ()],
+        )
+        for row in rows
     ]
 
 
@@ -136,6 +149,13 @@ def slow_trials(storage: Storage, study_id: int) -> dict[int, float]:
     return {trial: seconds for trial, seconds in passed.items() if is_slow(seconds, others)}
 
 
-def _to_json(value: float) -> float | str:
+def _to_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
     """JSON has no NaN and no infinity, and PostgreSQL refuses them: they become words."""
-    return float(value) if math.isfinite(value) else str(float(value))
+    return {
+        name: float(value) if math.isfinite(value) else str(float(value))
+        for name, value in metrics.items()
+    }
+
+
+def _from_json(metrics: Mapping[str, float | str]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

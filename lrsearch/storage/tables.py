@@ -28,7 +28,7 @@ from sqlalchemy import (
 from lrsearch.errors import StorageError
 from lrsearch.storage.optuna_private import studies as optuna_studies
 
-VERSION = 3
+VERSION = 4
 """Version of this schema. A change of a table raises it and adds the step that migrates to it."""
 
 metadata = MetaData()
@@ -106,8 +106,12 @@ metrics = Table(
     Column("lr", Float, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("recorded", Float, nullable=False),
+    Column("curve", JSON),
 )
-"""What a trial (by its number) showed after each epoch of each of its runs."""
+"""What a trial (by its number) showed after each epoch of each of its runs.
+
+`curve` holds points within the epoch, `[[step, metrics], …]`; none where nobody kept them.
+"""
 
 
 def create_tables(connection: Connection) -> None:
@@ -133,6 +137,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         # nobody counted: as if each had trained, since who has not is given up after some
         "ALTER TABLE lrsearch_leases ADD COLUMN trained INTEGER NOT NULL DEFAULT 1",
     ),
+    4: ("ALTER TABLE lrsearch_metrics ADD COLUMN curve JSON",),
 }
 """By the version that they lead to, the statements that change tables of the one before it."""
 

@@ -24,6 +24,9 @@ UNSTABLE_JUMP = 0.5
 MAX_BASE_LR_DIFFERENCE = 0.05
 """Only schedules whose `base_lr` differ by less may be the same: all families come near it."""
 
+MAX_POINTS = 300
+"""More of a run are not drawn: they make a page slow and no clearer."""
+
 
 class Attribute:
     """The user attributes in which lrsearch keeps what Optuna does not know of a trial."""
@@ -217,6 +220,18 @@ class TrialRecord:
     def last_run(self) -> list[EpochMetrics]:
         """The epochs of its last run."""
         return [row for row in self.epochs if row.run == self.epochs[-1].run]
+
+    def course(self, name: str) -> list[tuple[int, float]]:
+        """Return a metric over the updates of its last run: within the epochs where it is known.
+
+        Such a point is the mean since the one before; without, and in a run that has many of them,
+        an epoch has one, at its end.
+        """
+        whole = [(row.step, row.metrics) for row in self.last_run]
+        within = [point for row in self.last_run for point in row.curve]
+        few = len(within) <= MAX_POINTS and any(name in metrics for _, metrics in within)
+        points = within if few else whole
+        return [(step, metrics[name]) for step, metrics in points if name in metrics]
 
     @property
     def horizon(self) -> int:

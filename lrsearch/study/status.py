@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -30,7 +31,8 @@ class RunningTrial:
 
     The epochs trained in the present run, that run's length in epochs (its horizon), the family,
     and the learning rate and loss of the last epoch. `slow` are the seconds that its present epoch
-    has taken, where those are ten times as many as others took; else none.
+    has taken, where those are ten times as many as others took; else none. `curve` is the train
+    loss of the present run, several times an epoch, as far as the task tells.
     """
 
     trial: int
@@ -40,6 +42,7 @@ class RunningTrial:
     lr: float | None
     loss: float | None
     slow: float | None
+    curve: list[float]
 
 
 @dataclass(frozen=True)
@@ -242,4 +245,11 @@ def _running(record: TrialRecord, epochs: list[EpochMetrics], slow: float | None
         lr=last.lr if last else None,
         loss=last.metrics.get("train_loss", last.metrics.get("val_loss")) if last else None,
         slow=slow,
+        curve=[
+            metrics["train_loss"]
+            for row in epochs
+            if row.run == run
+            for _, metrics in row.curve
+            if math.isfinite(metrics.get("train_loss", math.nan))
+        ],
     )

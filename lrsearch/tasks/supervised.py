@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Float, LrEvery, Schedule
+from lrsearch.tasks.curve import within_epoch
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
@@ -30,7 +31,8 @@ class Supervised:
     Metrics are `train_loss` and `train_` with the name of each metric (means over what the epoch
     trained on, measured as it trains, before each update, at no further pass), `val_loss` and
     `val_…` alike, and `test_…` where a schedule is confirmed; `grad_norm`, `loss_jump` and
-    `loss_jump_step` tell of instability (`History`).
+    `loss_jump_step` tell of instability (`History`). Several times an epoch the `train_…` are kept
+    as its curve (`within_epoch`).
     Every epoch trains the batches of a fresh order of the data. All randomness derives from
     the seed and the epoch, so a run goes on exactly from any epoch. The updates of a prepended
     warmup come before those of the first epoch, on orders of their own, and count as its.
@@ -147,15 +149,13 @@ class Supervised:
                     scheduler.step(None if move else validation.get(schedule.family.watches()))
 
             _, losses, norms, measured, examples = zip(*seen, strict=True)
-            metrics, bad = history.sum_up(
-                torch.stack(losses),
-                torch.stack(norms),
-                start,
-                dict(zip(self.batch_metrics, torch.stack(measured).unbind(1), strict=True)),
-                torch.tensor(examples),
-            )
+            named = dict(zip(self.batch_metrics, torch.stack(measured).unbind(1), strict=True))
+            by_batch, sizes = torch.stack(losses), torch.tensor(examples)
+            metrics, bad = history.sum_up(by_batch, torch.stack(norms), start, named, sizes)
+            curve = within_epoch({"train_loss": by_batch, **named}, start, sizes)
             if bad is not None:
-                yield Progress(epoch + 1, metrics, step=start + bad, lr=seen[bad].lr)
+                step, lr = start + bad, seen[bad].lr
+                yield Progress(epoch + 1, metrics, step=step, lr=lr, curve=curve)
                 return
             metrics |= validation or training.validate(self.named_metrics("val"))
             progress = Progress(
@@ -163,6 +163,7 @@ class Supervised:
                 metrics,
                 step=start + len(seen),
                 lr=seen[-1].lr,
+                curve=curve,
                 capture=partial(run_state, epoch + 1, training, scheduler, history),
                 test=lambda: training.test(self.named_metrics("test")),
             )

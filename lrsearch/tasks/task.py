@@ -8,7 +8,7 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,8 @@ class Progress:
             is interrupted starts over. Its tensors may be the run's own: save or copy them first.
         test: returns metrics (`test_…`) on data that no search looks at. It is called, if at all,
             after the last epoch of a run that confirms a schedule, before the run goes on.
+        curve: how the epoch went within, if the task says: a few pairs of the updates so far and
+            what was measured since the pair before, such as `(50, {"train_loss": 1.9})`.
 
     Example:
         >>> Progress(1, {"val_loss": 0.7}).diverged, Progress(2, {"val_loss": math.nan}).diverged
@@ -52,6 +54,7 @@ class Progress:
     lr: float | None = None
     capture: Callable[[], dict[str, Any]] | None = None
     test: Callable[[], Mapping[str, float]] | None = None
+    curve: Sequence[tuple[int, Mapping[str, float]]] = ()
 
     def __post_init__(self) -> None:
         if type(self.epoch) is not int or self.epoch < 1:

@@ -280,7 +280,8 @@ class TrialInTraining:
         confirmed = self.spec.confirm and progress.epoch == run.epochs and not progress.diverged
         if confirmed and progress.test:
             metrics = {**metrics, **progress.test()}
-        return EpochMetrics(self.trial.number, run.number, progress.epoch, step, lr, metrics)
+        place = self.trial.number, run.number, progress.epoch, step, lr
+        return EpochMetrics(*place, metrics, progress.curve)
 
     def _value(self, progress: Progress) -> float:
         metric = self.spec.study.metric

@@ -68,6 +68,9 @@ def test_training_with_the_exported_schedule_repeats_the_trial_and_saves_the_net
     for row, searched in zip(rows, found, strict=True):
         shared = {k: v for k, v in row.metrics.items() if not k.startswith("test_")}
         assert (row.step, row.lr, shared) == (searched.step, searched.lr, searched.metrics)
+        assert list(row.curve) == searched.curve
+        assert all({"train_loss", "train_accuracy"} == set(point) for _, point in row.curve)
+        assert len(row.curve) > 1
     assert "test_accuracy" in rows[-1].metrics
     assert "test_accuracy" not in rows[-2].metrics
 
@@ -109,7 +112,9 @@ class NoNetwork:
     def run(self, schedule, *, epochs, seed, device, state=None):
         for epoch in range(1, epochs + 1):
             loss = math.nan if schedule.base_lr > 1 else 0.5
-            yield Progress(epoch, {"val_loss": loss}, capture=lambda: {"weights": [1.0]})
+            curve = [(10 * epoch - 5, {"train_loss": 0.75}), (10 * epoch, {"train_loss": 0.25})]
+            metrics = {"val_loss": loss}
+            yield Progress(epoch, metrics, capture=lambda: {"weights": [1.0]}, curve=curve)
 
 
 def test_what_diverges_is_said():
@@ -157,6 +162,7 @@ def test_the_state_of_a_task_without_a_network_is_kept_too(lrsearch, tmp_path):
         os.umask(old)
     assert status == 0, err
     assert out.endswith("written: model.pt, model.csv\n")
+    assert out.index("update 15  train_loss 0.75") < out.index("update 20  train_loss 0.25")
     assert torch.load(tmp_path / "model.pt") == {"weights": [1.0]}
     assert stat.S_IMODE((tmp_path / "model.pt").stat().st_mode) == 0o660
     status, _, err = command("train", "--schedule", "best.json")

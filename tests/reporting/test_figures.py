@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import combinations
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from plotly.graph_objects import Figure
 from lrsearch import LrsearchError, Schedule, families
 from lrsearch.errors import TaskError
 from lrsearch.reporting import FIGURES, StudyData, read_data, read_layout
+from lrsearch.reporting.dashboard.picture import picture
 from lrsearch.reporting.figures.style import LOOKS
 from lrsearch.reporting.figures.training import training
 from lrsearch.schedules import Clock, sketched
@@ -322,3 +324,28 @@ def test_the_layout_that_people_edit_names_every_figure():
 
     assert LAYOUT.exists()
     assert list(read_layout()) == list(FIGURES)
+
+
+def test_losses_are_drawn_within_the_epochs_where_their_curve_is_known(read):
+    data = read("every family")
+    trial = data.ranked[0]
+    points = [(10 * n, {"train_loss": 1 / n, "train_accuracy": n / 99}) for n in range(1, 21)]
+    rows = [
+        row._replace(
+            metrics={**row.metrics, "train_loss": 1.0, "train_accuracy": 0.5},
+            curve=points[4 * number : 4 * number + 4],
+        )
+        for number, row in enumerate(trial.epochs)
+    ]
+    known = replace(trial, epochs=rows)
+    figure = training(replace(data, trials=[known]), [trial.number])
+    drawn = {trace.name: trace for trace in figure.data}
+    svg = ElementTree.fromstring(picture(known, data.metric))
+    lines = [line.get("points").split() for line in svg.findall(".//{*}polyline")]
+    for name in ("train_loss", "train_accuracy"):
+        assert list(drawn[name].x) == [step for step, _ in points]
+        assert list(drawn[name].y) == pytest.approx([v[name] for _, v in points], rel=1e-3)
+    assert [len(line) for line in lines[1:]] == [20, EPOCHS, 20, EPOCHS]
+    assert len(known.course("val_loss")) == len(drawn["val_accuracy"].x) == EPOCHS
+    many = replace(known, epochs=[row._replace(curve=points * 4) for row in rows])
+    assert len(many.course("train_loss")) == EPOCHS  # too many to draw

@@ -466,9 +466,21 @@ def test_metrics_that_are_not_finite_come_back_as_they_were(storage):
         )
     first, second = read_metrics(storage, study.study_id, [0])
     assert (first.epoch, second.epoch) == (1, 2)
-    assert first[:-1] == (0, 0, 1, 50, 1 / 3)
+    assert first[:5] == (0, 0, 1, 50, 1 / 3)
     assert {k: repr(v) for k, v in first.metrics.items()} == {k: repr(v) for k, v in values.items()}
     assert read_metrics(storage, study.study_id, [1]) == []
+
+
+def test_the_curve_within_an_epoch_comes_back_and_may_be_missing(storage):
+    study = make(storage)
+    curve = [(7, {"train_loss": 2.3}), (14, {"train_loss": math.inf, "train_accuracy": 0.1})]
+    for epoch, points in ((1, curve), (2, ())):
+        row = EpochMetrics(0, 0, epoch, 50, 0.1, {"score": 1.0}, points)
+        record_metrics(storage, study.study_id, "me", row)
+    with storage.writing() as connection:  # as a version before left them
+        ours_of_two = ours.metrics.c.epoch == 2
+        connection.execute(update(ours.metrics).where(ours_of_two).values(curve=None))
+    assert [row.curve for row in read_metrics(storage, study.study_id)] == [curve, []]
 
 
 def test_an_epoch_trained_again_stands_in_place_of_the_first(storage):

@@ -111,6 +111,9 @@ def assert_same(member, expected, tolerance=1e-10):
         assert (progress.epoch, progress.step, progress.lr) == (other.epoch, other.step, other.lr)
         close = {"rel": tolerance, "abs": tolerance, "nan_ok": True}
         assert progress.metrics == pytest.approx(other.metrics, **close)
+        assert [step for step, _ in progress.curve] == [step for step, _ in other.curve]
+        for (_, point), (_, expected_point) in zip(progress.curve, other.curve, strict=True):
+            assert point == pytest.approx(expected_point, rel=max(tolerance, 1e-5))
         ours, theirs = dict(leaves(state)), dict(leaves(other_state))
         assert ours.keys() == theirs.keys()
         for path, value in ours.items():

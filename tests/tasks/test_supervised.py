@@ -22,6 +22,7 @@ from lrsearch.schedules import (
     families,
 )
 from lrsearch.tasks import Data, Supervised, clock_of
+from lrsearch.tasks.curve import within_epoch
 from lrsearch.tasks.optimizers import OPTIMIZERS, SCHEDULE_FREE
 from lrsearch.tasks.packs import packing_obstacle
 
@@ -233,6 +234,44 @@ def test_data_is_loaded_once_and_metrics_are_named_beforehand():
     for _ in range(2):
         assert set(next(run(task, Schedule(Constant(), 0.1))).metrics) == set(task.metric_names)
     assert loaded == [1]
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_the_curve_within_an_epoch_is_the_means_between_its_points(drop_last):
+    kept = []
+
+    def kept_loss(outputs, targets):
+        loss = nn.functional.cross_entropy(outputs, targets)
+        if outputs.requires_grad:
+            kept.append((float(loss.detach()), len(targets)))
+        return loss
+
+    task = supervised(loss=kept_loss, metrics={}, batch_size=6, drop_last=drop_last)
+    steps, done = task.steps_per_epoch, 0  # 11, or 12 whose last is smaller
+    assert steps == (11 if drop_last else 12)
+    for progress in run(task, Schedule(Constant(), 0.1), 3):
+        points = [step for step, _ in progress.curve]
+        assert points == [*range(done + 2, done + steps, 2), done + steps]
+        for (step, metrics), begin in zip(progress.curve, [done, *points], strict=False):
+            losses, sizes = zip(*kept[begin:step], strict=True)
+            assert metrics == {
+                "train_loss": pytest.approx(np.average(losses, weights=sizes), rel=1e-5)
+            }
+        done += steps
+
+
+@pytest.mark.parametrize(("updates", "points"), [(1, 1), (31, 6), (235, 5), (900, 18), (9000, 20)])
+def test_a_curve_has_a_point_every_50_updates_but_five_to_twenty(updates, points):
+    curve = within_epoch({"train_loss": torch.arange(updates)}, 7)
+    assert len(curve) == points
+    assert curve[-1][0] == 7 + updates
+
+
+def test_a_curve_ends_before_what_is_not_finite():
+    losses, hits = torch.ones(10), torch.full((10,), math.nan)
+    losses[5] = math.inf
+    curve = within_epoch({"train_loss": losses, "train_hits": hits}, 0)
+    assert curve == [(step, {"train_loss": 1.0}) for step in (2, 4, 5)]
 
 
 # The same numbers, whatever happens around or between

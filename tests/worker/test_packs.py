@@ -130,6 +130,10 @@ def test_status_names_every_trial_that_a_worker_trains(create):
         epoch = next(rounds, None)
         (worker,) = read_status(study).workers
         seen.append([(trial.trial, trial.epoch, trial.horizon) for trial in worker.trials])
+        for trial in worker.trials:  # the losses within its epochs, for the terminal
+            rows = read_metrics(study.storage, study.study_id, [trial.trial])
+            assert trial.curve == [p["train_loss"] for row in rows for _, p in row.curve]
+            assert len(trial.curve) > trial.epoch or not trial.epoch
         return epoch
 
     packing.trainer.next_progress = next_progress

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from lrsearch.reporting.figures.style import ALARM, INK, LOOKS
+from lrsearch.reporting.figures.style import ALARM, INK, LOOKS, with_train
 from lrsearch.study import TrialRecord
 
 _WIDTH, _HEIGHT, _LEFT, _GAP = 800, 180, 80, 36
@@ -18,17 +18,17 @@ Points = Sequence[tuple[float, float]]
 
 
 def picture(trial: TrialRecord, metric: str) -> str:
-    """Draw a trial: what the rate did to its losses and to the metric, epoch by epoch."""
+    """Draw a trial: what the rate did to its losses, accuracies and the metric, as it trained."""
     steps, rates = trial.curve()
     of_name: dict[str, Points] = {
-        name: [(row.step, row.metrics[name]) for row in trial.last_run if name in row.metrics]
+        name: trial.course(name)
         for name in dict.fromkeys(name for row in trial.last_run for name in row.metrics)
     }
     losses = {n: points for n, points in of_name.items() if n == "loss" or n.endswith("_loss")}
     panels: list[dict[str, Points]] = [
         {"learning rate": list(zip(steps, rates, strict=True))},
         losses,
-        {metric: of_name[metric]} if metric in of_name and metric not in losses else {},
+        {n: of_name[n] for n in with_train(metric) if n in of_name and metric not in losses},
     ]
     shown = [
         panel

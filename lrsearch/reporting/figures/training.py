@@ -22,6 +22,7 @@ from lrsearch.reporting.figures.style import (
     note,
     plain,
     rounded,
+    with_train,
 )
 from lrsearch.reporting.figures.winners import described
 from lrsearch.study import TrialRecord
@@ -42,7 +43,8 @@ def training(data: StudyData, numbers: Sequence[int] | None = None) -> Figure:
         return empty(_TITLE, "no trial has trained an epoch yet")
     names = list(dict.fromkeys(name for t in chosen for row in t.epochs for name in row.metrics))
     losses = [name for name in names if name == "loss" or name.endswith("_loss")]
-    panels = {"learning rate": [], "loss": losses, data.metric: [data.metric]}
+    beside = [name for name in with_train(data.metric) if name in names or name == data.metric]
+    panels = {"learning rate": [], "loss": losses, data.metric: beside}
     if data.metric in losses or not losses:
         del panels[data.metric if losses else "loss"]
     drawn = make_subplots(
@@ -60,14 +62,20 @@ def training(data: StudyData, numbers: Sequence[int] | None = None) -> Figure:
     drawn.update_layout(
         legend={"groupclick": "togglegroup", "orientation": "h", "y": -0.14, "yanchor": "top"}
     )
-    _label(drawn, chosen, len(panels))
-    if len(losses) > 1:
-        named = (f"{plain(name)} {DASHES[index % 4]}" for index, name in enumerate(losses))
-        note(drawn, f"loss: {', '.join(named)}")
+    _label(drawn, chosen, len(panels), beside[:-1])
+    notes = [
+        ", ".join(f"{plain(name)} {DASHES[index % 4]}" for index, name in enumerate(shown))
+        for shown in panels.values()
+        if len(shown) > 1
+    ]
+    if notes:
+        note(drawn, "; ".join(notes))
     return drawn
 
 
-def _label(drawn: Figure, chosen: Sequence[TrialRecord], rows: int) -> None:
+def _label(
+    drawn: Figure, chosen: Sequence[TrialRecord], rows: int, unlabeled: Sequence[str]
+) -> None:
     """Write each trial's number at the end of its line in the last panel, the metric's."""
     axis = drawn.data[-1].yaxis
     lines = [trace for trace in drawn.data if trace.yaxis == axis and len(trace.x)]
@@ -83,7 +91,7 @@ def _label(drawn: Figure, chosen: Sequence[TrialRecord], rows: int) -> None:
         [
             End(trace.x[-1], trace.y[-1], f"#{trace.legendgroup}", of_group[trace.legendgroup])
             for trace in lines
-            if math.isfinite(trace.y[-1])
+            if math.isfinite(trace.y[-1]) and trace.name not in map(plain, unlabeled)
         ],
         low,
         high,
@@ -145,11 +153,11 @@ def _add_rate(drawn: Figure, trial: TrialRecord, place: int, metric: str) -> Non
 def _add_metric(
     drawn: Figure, trial: TrialRecord, place: int, name: str, dash: str, row: int
 ) -> None:
-    rows = [epoch for epoch in trial.last_run if name in epoch.metrics]
+    points = trial.course(name)
     drawn.add_trace(
         Scatter(
-            x=[epoch.step for epoch in rows],
-            y=rounded(epoch.metrics[name] for epoch in rows),
+            x=[step for step, _ in points],
+            y=rounded(value for _, value in points),
             mode="lines+markers",
             line={"color": HUES[place % len(HUES)], "dash": dash, "width": 2},
             marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8},

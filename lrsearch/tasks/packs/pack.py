@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lrsearch.errors import TaskError
 from lrsearch.schedules import Schedule
+from lrsearch.tasks.curve import within_epoch
 from lrsearch.tasks.history import History
 from lrsearch.tasks.optimizers import build_optimizer
 from lrsearch.tasks.packs.stack import Stack
@@ -203,13 +204,16 @@ class Pack:
         losses, norms, *measured = record.unbind(1)
         named = dict(zip(self.task.batch_metrics, measured, strict=True))
         metrics, bad = self._all[number].history.sum_up(losses, norms, start, named)
+        curve = within_epoch({"train_loss": losses, **named}, start)
         if bad is not None:
-            return Progress(self._epoch, metrics, step=start + bad, lr=float(lrs[bad]))
+            step, lr = start + bad, float(lrs[bad])
+            return Progress(self._epoch, metrics, step=step, lr=lr, curve=curve)
         return Progress(
             self._epoch,
             metrics | validation,
             step=start + self._steps,
             lr=float(lrs[-1]),
+            curve=curve,
             capture=partial(self._capture, number),
             test=partial(self._test, number),
         )
