@@ -45,10 +45,13 @@ def train(
 
     After each epoch it prints what the epoch came to, and before it how the train loss and accuracy
     went within: at least 5 points, every 50 updates of a longer epoch, at most 20.
+
+    A task of your own is first trained in a run of one epoch, to see that its state can be saved.
     """
     from lrsearch import evaluation
     from lrsearch.cli.view import curve_lines, progress_line
     from lrsearch.export import load_schedule
+    from lrsearch.study import first_epoch
     from lrsearch.tasks import load_task, slots
 
     named = [output] if output else [Path(f"model{ending}") for ending in evaluation.MODEL_ENDINGS]
@@ -57,9 +60,12 @@ def train(
     loaded = load_schedule(schedule)
     with opened(storage, study) as opened_study:
         task = load_task(opened_study.spec.task.run, evaluation.options_for(opened_study, loaded))
-        chosen = opened_study.spec.study.seed if seed is None else seed
-    rows: list[EpochMetrics] = []
+        spec = opened_study.spec
+    chosen = spec.study.seed if seed is None else seed
     place = slots(device.value, workers=1)[0].device
+    if rehearsed := first_epoch(spec, task, place, epochs=1):
+        evaluation.model_path(rehearsed, output)
+    rows: list[EpochMetrics] = []
     for row, progress in evaluation.train(task, loaded, seed=chosen, device=place):
         if not rows:
             path = evaluation.model_path(progress, output)

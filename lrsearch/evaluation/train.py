@@ -62,7 +62,7 @@ def train(
 def model_path(progress: Progress, path: Path | None) -> Path:
     """Return where a run's model is to be saved: `path`, else by what its task's state holds.
 
-    Asked after the first epoch, before more is spent: a task says no earlier what it captures.
+    A task says what it captures only after an epoch.
 
     Raises:
         TaskError: if the task has no state to save, or none that the path's ending takes.

@@ -187,10 +187,13 @@ def rehearse(spec: StudySpec, task: Task, device: str) -> None:
         _check_metric(spec, first.metrics)
 
 
-def first_epoch(spec: StudySpec, task: Task, device: str) -> Progress | None:
+def first_epoch(
+    spec: StudySpec, task: Task, device: str, *, epochs: int | None = None
+) -> Progress | None:
     """Train one epoch of a task of one's own at the lowest rate, and return what it shows.
 
-    `None` for a task that our own loop trains, which needs no such proof.
+    It is the first of a run of so many `epochs`; of a trial's first run, if left out. `None` for a
+    task that our own loop trains, which needs no such proof.
 
     Raises:
         TaskError: if its epoch fails, breaks the protocol, or is not finite.
@@ -206,7 +209,7 @@ def first_epoch(spec: StudySpec, task: Task, device: str) -> Progress | None:
     return first_progress(
         task,
         Schedule(families["constant"](), lowest),
-        epochs=spec.horizons(task.epochs, task.steps_per_epoch)[0],
+        epochs=epochs or spec.horizons(task.epochs, task.steps_per_epoch)[0],
         seed=spec.study.seed,
         device=device,
         name=name,

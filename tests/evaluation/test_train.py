@@ -20,6 +20,7 @@ from lrsearch.evaluation import (
     train,
 )
 from lrsearch.export import FORMATS, Exported
+from lrsearch.integrations import function_task
 from lrsearch.storage import read_metrics
 from lrsearch.tasks import load_task
 from lrsearch.tasks.fashion_mnist import lenet
@@ -96,11 +97,16 @@ def test_searched_options_of_the_task_come_from_the_schedules_trial(study):
         options_for(study, Schedule.from_dict({"schedule": "wsd", "base_lr": 0.1}))
 
 
+RUNS: list[int] = []
+"""The lengths of the runs that the tasks below have begun."""
+
+
 class Stateless:
     epochs = 2
     steps_per_epoch = 10
 
     def run(self, schedule, *, epochs, seed, device, state=None):
+        RUNS.append(epochs)
         for epoch in range(1, epochs + 1):
             yield Progress(epoch, {"val_loss": 0.5})
 
@@ -110,11 +116,21 @@ class NoNetwork:
     steps_per_epoch = 10
 
     def run(self, schedule, *, epochs, seed, device, state=None):
+        RUNS.append(epochs)
         for epoch in range(1, epochs + 1):
             loss = math.nan if schedule.base_lr > 1 else 0.5
             curve = [(10 * epoch - 5, {"train_loss": 0.75}), (10 * epoch, {"train_loss": 0.25})]
             metrics = {"val_loss": loss}
             yield Progress(epoch, metrics, capture=lambda: {"weights": [1.0]}, curve=curve)
+
+
+def trained(schedule, epochs, seed):
+    RUNS.append(epochs)
+    return 0.5
+
+
+at_the_end = function_task(trained, epochs=2, steps_per_epoch=10)
+"""Shows nothing before its run is over."""
 
 
 def test_what_diverges_is_said():
@@ -168,15 +184,26 @@ def test_the_state_of_a_task_without_a_network_is_kept_too(lrsearch, tmp_path):
     status, _, err = command("train", "--schedule", "best.json")
     assert (status, "model.pt is there already; --force overwrites it" in err) == (1, True)
     assert command("train", "--schedule", "best.json", "--force")[0] == 0
-    status, _, err = command("train", "--schedule", "best.json", "-o", "a.safetensors")
-    assert (status, "save all of it with -o FILE.pt" in err) == (1, True)
 
 
-def test_a_task_without_state_is_refused_before_more_is_spent(lrsearch, tmp_path):
-    status, out, err = lrsearch("Stateless")("train", "--schedule", "best.json")
+@pytest.mark.parametrize("task", ["Stateless", "at_the_end"])
+def test_a_task_without_state_is_refused_before_its_run(lrsearch, tmp_path, task):
+    command = lrsearch(task)
+    RUNS.clear()
+    status, out, err = command("train", "--schedule", "best.json")
     assert (status, out) == (1, "")
     assert "the task's Progress has no `capture`" in err
+    assert RUNS == [1]  # a rehearsal of one epoch, and no run of two
     assert not list(tmp_path.glob("model*"))
+
+
+def test_a_state_that_the_ending_cannot_hold_is_refused_before_the_run(lrsearch):
+    command = lrsearch("NoNetwork")
+    RUNS.clear()
+    status, out, err = command("train", "--schedule", "best.json", "-o", "a.safetensors")
+    assert (status, out) == (1, "")
+    assert "save all of it with -o FILE.pt" in err
+    assert RUNS == [1]
 
 
 def test_a_saved_network_can_be_read_by_whom_the_umask_lets(tmp_path):
