@@ -32,6 +32,6 @@ def report(
         raise LrsearchError(f"--format is {format!r}; {nearest(format, REPORT_FORMATS)}")
     check_output(output, [f".{format}"], force=force)
     with opened(storage, study) as opened_study:
-        made = make_report(opened_study)
+        made = make_report(opened_study, still=format == "md")
     with writing(output):
         REPORT_FORMATS[format](made, output)

@@ -152,6 +152,18 @@ def test_markdown_holds_the_same_and_its_pictures(tmp_path, monkeypatch):
     assert all(len(re.findall(r"(?<!\\)\|", line)) in (3, 8, 9) for line in table)
 
 
+def test_pictures_show_all_since_nobody_can_zoom_out_of_them(tmp_path):
+    study = synthetic_study(f"sqlite:///{tmp_path}/study.db", 80)
+
+    def lowest(*, still: bool) -> float:
+        figures = make_report(study, still=still).figures
+        assert ("double-click" in str(figures["by_family"].layout)) == (not still)
+        return min(figures["by_family"].layout.xaxis.range)
+
+    worst = min(record.value for record in study.records() if record.value is not None)
+    assert lowest(still=True) < worst < lowest(still=False)
+
+
 def test_pictures_without_a_browser_end_in_one_message(tmp_path, monkeypatch):
     from choreographer.errors import ChromeNotFoundError
 

@@ -34,6 +34,7 @@ class StudyData:
         run_ends: their runs, in the order in which they ended.
         answer: which trial is handed over, and how sure we are of it; none yet if `None`.
         confirmation: the newest on fresh seeds, if there is one.
+        still: whether figures are to be pictures: nobody can zoom out of those, so they show all.
     """
 
     name: str
@@ -44,6 +45,7 @@ class StudyData:
     run_ends: Sequence[RunEnd] = ()
     answer: Answer | None = None
     confirmation: Confirmation | None = None
+    still: bool = False
 
     @property
     def metric(self) -> str:
@@ -76,9 +78,9 @@ class StudyData:
     def good(self) -> tuple[float, float] | None:
         """The values that are worth a closer look: from the median of complete trials to the best.
 
-        `None` where that is nearly all of them.
+        `None` where that is nearly all of them, and for pictures.
         """
-        if len(self.ranked) < _MIN_GOOD:
+        if self.still or len(self.ranked) < _MIN_GOOD:
             return None
         best, middle = self.ranked[0].value, self.ranked[len(self.ranked) // 2].value
         values = [trial.value for trial in self.valued if trial.value is not None]
@@ -94,8 +96,8 @@ class StudyData:
         return (self.rungs[-1].epochs - len(trial.epochs)) * ended
 
 
-def read_data(study: Study) -> StudyData:
-    """Read what figures show of a study."""
+def read_data(study: Study, *, still: bool = False) -> StudyData:
+    """Read what figures show of a study; for pictures if they are to be `still`."""
     trials = [trial for trial in study.records(epochs=True) if trial.schedule]
     ids = {trial.id for trial in trials}
     spans = read_lease_spans(study.storage, study.study_id)
@@ -108,4 +110,5 @@ def read_data(study: Study) -> StudyData:
         run_ends=read_run_ends(study.storage, study.study_id),
         answer=find_answer(study),
         confirmation=find_confirmation(study),
+        still=still,
     )

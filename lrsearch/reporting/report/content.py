@@ -26,14 +26,14 @@ from lrsearch.study import Study, installed_versions
 _LISTED = "`lrsearch trials` lists them with every parameter in a column of its own, also as CSV."
 
 
-def make_report(study: Study) -> Report:
-    """Read a study and put its report together.
+def make_report(study: Study, *, still: bool = False) -> Report:
+    """Read a study and put its report together; with figures for pictures if `still`.
 
     Raises:
         LrsearchError: if the layout of figures cannot be used.
     """
     layout = read_layout()
-    data = read_data(study)
+    data = read_data(study, still=still)
     url = masked(study.storage.engine.url)
     figures = {name: draw(data) for name, draw in layout.items()}
     first = {name: figures.pop(name) for name in list(figures) if name == "answer"}
