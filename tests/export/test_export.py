@@ -182,6 +182,54 @@ def test_a_run_that_a_prepended_warmup_makes_longer_is_exported_as_trained(
     assert [module["Schedule"]().lr(step, 60) for step in range(60)] == rates
 
 
+def test_where_the_rate_changes_once_an_epoch_all_speak_of_the_curve_that_was_trained(
+    small_data, tmp_path
+):
+    from lrsearch import StudySpec, create_study
+    from lrsearch.evaluation import train
+    from lrsearch.tasks import load_task
+    from lrsearch.worker import work
+
+    given = {"schedule": "cosine", "base_lr": 0.05}
+    warmup = {"shape": "linear", "fraction": 0.5, "start": 0.1}
+    spec = StudySpec.from_dict(
+        {
+            "study": {"name": "epochs", "trials": 4},
+            "task": {
+                "run": "lrsearch.tasks.fashion_mnist:task", "epochs": 4, "batch_size": 50,
+                "data_dir": str(small_data), "lr_every": "epoch",
+            },
+            "space": {
+                "families": ["cosine"], "base_lr": 0.05,
+                "warmup": "linear", "warmup_steps": {"low": 2, "high": 3},
+            },
+            "pruning": {"kind": "none"},
+            "schedules": [given, {**given, "warmup": warmup}, given],
+        }
+    )  # fmt: skip
+    url = f"sqlite:///{tmp_path}/study.db"
+    task = load_task(spec.task.run, spec.task_options())
+    create_study(open_storage(url), spec, task)
+    work(url, None, "cpu")
+    study = open_study(open_storage(url))
+    plain, warm, same, searched = study.records(epochs=True)
+    assert (warm.duplicate_of, same.duplicate_of) == (None, plain.number)
+    assert searched.schedule.warmup.fraction in (0.5, 0.75)  # whole epochs
+    for trial in (plain, warm, searched):
+        if trial.duplicate_of is not None:
+            continue
+        trained = [row.lr for row in trial.epochs]
+        assert len(set(trained)) > 1
+        steps, rates = trial.curve()  # what figures draw
+        drawn = np.interp(range(0, 80, 20), steps, rates)
+        assert drawn == pytest.approx(trained, abs=0.003 * 0.05)
+        best = Exported.of(study, read_answer(study, trial.number))
+        exported = [float(row["lr"]) for row in csv.DictReader(io.StringIO(FORMATS["csv"](best)))]
+        assert exported == [lr for lr in trained for _ in range(20)]
+        again = train(task, trial.schedule, seed=spec.study.seed, device="cpu")
+        assert [row.lr for row, _ in again] == trained
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
