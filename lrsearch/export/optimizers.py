@@ -52,7 +52,7 @@ def caution(best: Exported, trains_with: str | None = None) -> list[str]:
         >>> clock = Clock(total_steps=100, parts=10)
         >>> best = Exported(Schedule(Linear(), 1.0), "first", 3, 0.9, clock, losses=())
         >>> caution(best)
-        ['Its optimizer is not known, and a rate is right only for the one it was found with.']
+        ['Its optimizer is not known: a rate is right only for the optimizer it was found with.']
     """
     found = optimizer_of(best)
     if found is None:

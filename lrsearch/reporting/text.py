@@ -23,8 +23,8 @@ def parameters(schedule: Schedule) -> str:
 
     Example:
         >>> from lrsearch.schedules import Step
-        >>> parameters(Schedule(Step(drop_factor=0.5, drop_every=0.25), base_lr=0.1))
-        'drop_factor 0.5, drop_every 0.25'
+        >>> parameters(Schedule(Step(drop_factor=0.5, step_size=0.25), base_lr=0.1))
+        'drop_factor 0.5, step_size 0.25'
     """
     shown = [f"{key} {format_value(value)}" for key, value in schedule.to_dict()["params"].items()]
     if warmup := schedule.warmup:

@@ -317,7 +317,8 @@ class TrialQueue:
             .group_by(leases.c.lease_id, leases.c.epochs)
         )
         for row in connection.execute(held):
-            spent += max(0, (row.epochs or 0) - row.trained)
+            epochs = self.epochs if row.epochs is None else row.epochs  # older ones kept none
+            spent += max(0, epochs - row.trained)
         return float(study.epochs - spent)
 
     def _due(self, connection: Connection, lease: Row[Any]) -> Step:

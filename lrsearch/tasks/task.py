@@ -316,7 +316,7 @@ def _check_own(named: Any, path: str) -> None:
     Raises:
         TaskError: if it does.
     """
-    home = getattr(named, "__module__", None) or type(named).__module__
+    home = getattr(named, "__module__", None) or ""  # a number has none
     for module in (path.partition(":")[0], home):
         if module.partition(".")[0] in _PYTHON:
             raise TaskError(f"{path!r} is no task: it comes with Python, from {module!r}")

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from lrsearch import Progress, cli, create_study, load_schedule, open_storage, open_study
 from lrsearch.cli.view import LiveView, print_result, print_status
 from lrsearch.errors import ScheduleError, SpecError, TaskError
+from lrsearch.evaluation import find_answer
 from lrsearch.reporting.dashboard.server import LOOPBACK, only_as
 from lrsearch.storage import TrialQueue, masked
 from lrsearch.study import StudySpec, check_task, read_status
@@ -106,7 +107,7 @@ def test_what_is_stored_is_shown_as_text(tmp_path, capsys, monkeypatch):
         study = finished(open_storage(f"sqlite:///{tmp_path}/study.db"), name)
         with LiveView(study):
             pass
-        print_status(read_status(study), "score")
+        print_status(read_status(study), find_answer(study))
     out = capsys.readouterr().out
     assert MARKUP in out
     assert "\\x1b[2J" in out

@@ -16,7 +16,7 @@ from lrsearch.reporting import StudyData
 from lrsearch.search import rungs_of
 from lrsearch.storage import EpochMetrics, LeaseSpan, RunEnd, trial_id_of
 from lrsearch.storage.tables import leases, metrics, workers
-from lrsearch.study import Study, as_record
+from lrsearch.study import Answer, Study, as_record
 
 EPOCHS, STEPS = 5, 40
 RUNGS = rungs_of([EPOCHS], seeds=1)
@@ -60,7 +60,9 @@ def synthetic_data(trials: int) -> StudyData:
         for t in made
     ]
     ends = [RunEnd(t.number, 0, len(t.epochs)) for t in made if t.epochs]
-    return StudyData("synthetic", spec, RUNGS, made, spans, ends)
+    best = max((t for t in made if t.mean is not None), key=lambda t: t.mean, default=None)
+    answer = Answer(best, spec.study.metric, best.mean, len(best.full_values)) if best else None
+    return StudyData("synthetic", spec, RUNGS, made, spans, ends, answer=answer)
 
 
 class _Untrained:

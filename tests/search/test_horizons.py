@@ -156,6 +156,10 @@ def test_pruning_that_cannot_be_is_refused_in_words(pruning, said):
         spec_with(**pruning)
 
 
+def never_run(schedule, *, epochs, seed, device, state=None):
+    raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("horizons", "steps", "said"),
     [([1, 2], 30, "must end with the full run of 6 epochs"), ([1, 6], 19, "at least 20")],
@@ -164,7 +168,7 @@ def test_horizons_that_do_not_fit_the_task_are_refused_before_anything_is_writte
     tmp_path, horizons, steps, said
 ):
     storage = open_storage(f"sqlite:///{tmp_path}/study.db")
-    task = SimpleNamespace(epochs=6, steps_per_epoch=steps)
+    task = SimpleNamespace(epochs=6, steps_per_epoch=steps, run=never_run)
     with pytest.raises(SpecError, match=said):
         create_study(storage, spec_with(kind="horizons", horizons=horizons), task)
     assert storage.get_all_studies() == []
