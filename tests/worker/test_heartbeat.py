@@ -92,6 +92,7 @@ def test_a_slow_epoch_is_named_in_the_log_and_in_status(study, caplog, monkeypat
     slow = slow_trials(study.storage, study.study_id)
     assert slow.keys() == {lease.trial_id}
     assert slow[lease.trial_id] > 290.0
+    monkeypatch.setenv("COLUMNS", "160")
     print_status(read_status(study), None)
     assert "slow: 30" in " ".join(capsys.readouterr().out.split())
     run_out(study)
