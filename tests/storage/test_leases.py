@@ -122,11 +122,13 @@ def test_a_living_process_keeps_its_trial_a_stopped_one_for_its_lease_a_dead_one
     holder = join(study)
     holder.claim()
     belongs_to(storage, holder, process.pid)
-    clock[0] += 61.0
+    one_machine = storage.engine.dialect.name == "sqlite"  # else its network may not live
+    clock[0] += 61.0 if one_machine else 30.0
     assert join(study).claim() is NoTrialReason.WAIT  # it is only slow
 
     process.send_signal(signal.SIGSTOP)
     wait_for_state(process, "T")
+    clock[0] += 0.0 if one_machine else 31.0
     taken = join(study)
     assert taken.claim().number == 0
     process.send_signal(signal.SIGCONT)
