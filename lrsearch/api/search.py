@@ -18,7 +18,14 @@ from lrsearch.evaluation import (
 from lrsearch.export import FORMATS, Exported, rescaled
 from lrsearch.schedules import Schedule
 from lrsearch.storage import NoTrialReason, open_storage
-from lrsearch.study import Study, TrialRecord, create_study, open_study, read_status
+from lrsearch.study import (
+    Study,
+    TrialRecord,
+    create_study,
+    open_study,
+    read_status,
+    why_stopped,
+)
 from lrsearch.tasks import Task, load_task
 from lrsearch.worker import Factory, work
 
@@ -179,11 +186,7 @@ def train_here(
     study.set_stopping(False)
     reason = work(url, study.name, device, pack=None, task=task, callbacks=callbacks)
     if reason is NoTrialReason.FAILING:
-        errors = [record.error for record in study.records() if record.error]
-        raise StudyError(
-            f"study {study.name!r} stopped: {study.spec.workers.max_failures} trials in a row "
-            f"failed, the last by: {errors[-1]}"
-        )
+        raise StudyError(why_stopped(study))
     if reason is None:
         raise KeyboardInterrupt(
             f"interrupted; what was trained is kept in study {study.name!r}: call again with "

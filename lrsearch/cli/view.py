@@ -64,14 +64,15 @@ class LiveView:
         """Show where the study stands now."""
         from lrsearch.evaluation import find_answer
 
-        status, answer = read_status(self.study), find_answer(self.study)
+        status = read_status(self.study)
         if self.first_epochs is None:
             self.first_epochs = status.epochs
         left = self._time_left(status)
         if self.console.is_terminal:
-            self.live.update(_panel(status, answer, left), refresh=True)
+            self.live.update(_panel(status, find_answer(self.study), left), refresh=True)
         elif (line := _counts(status)) != self.last_line:
             self.last_line = line
+            answer = find_answer(self.study)  # twice a second would be for nothing
             best = f"; best {_best(answer)}" if answer else ""
             self.console.print(f"{line}{best}{left}", highlight=False, soft_wrap=True, markup=False)
 

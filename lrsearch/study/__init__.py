@@ -13,6 +13,7 @@ from lrsearch.study.status import (
     WorkerStatus,
     no_result,
     read_status,
+    why_stopped,
 )
 from lrsearch.study.study import HORIZONS, SPEC, Study
 from lrsearch.study.table import trial_rows

@@ -185,6 +185,15 @@ def no_result(status: Status) -> str:
     )
 
 
+def why_stopped(study: Study) -> str:
+    """Return why a study stopped whose trials failed too many times in a row."""
+    errors = [record.error for record in study.records() if record.error]
+    return (
+        f"study {study.name!r} stopped: {study.spec.workers.max_failures} trials in a row failed, "
+        f"the last by: {errors[-1] if errors else 'see the logs'}"
+    )
+
+
 def _leading(study: Study, records: list[TrialRecord]) -> list[TrialStatus]:
     known = [record for record in records if record.schedule]
     best = ranked(known, maximize=study.spec.study.direction == "maximize")

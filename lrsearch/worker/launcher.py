@@ -23,7 +23,7 @@ from lrsearch.storage import (
     leave_soon,
     reason_of,
 )
-from lrsearch.study import Study
+from lrsearch.study import Study, why_stopped
 from lrsearch.tasks import Slot, check_importable
 
 log = logging.getLogger(__name__)
@@ -171,13 +171,8 @@ def run_workers(
 def _check(study: Study, processes: list[WorkerProcess]) -> None:
     """Say why workers gave up, if they did."""
     if any(process.process and process.process.poll() == FAILING for process in processes):
-        errors = [record.error for record in study.records() if record.error]
-        reason = errors[-1] if errors else "see the logs"
-        raise StudyError(
-            f"study {study.name!r} stopped: {study.spec.workers.max_failures} trials in a row "
-            f"failed, the last by: {reason}. Mend that and launch again; logs: "
-            f"{processes[0].log.parent}"
-        )
+        logs = processes[0].log.parent
+        raise StudyError(f"{why_stopped(study)}. Mend that and launch again; logs: {logs}")
     crashed = [process for process in processes if process.crashed]
     if len(crashed) == len(processes):
         lines = crashed[0].log.read_text(encoding="utf-8", errors="replace").splitlines()
