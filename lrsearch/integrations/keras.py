@@ -34,7 +34,7 @@ def keras_task(model: Any, *data: Any, epochs: int, **fit: Any) -> KerasTask:
     Args:
         model: a function that returns a compiled model (then the seed decides its first weights),
             or a compiled model: every run begins with the weights that it has now, whatever the
-            seed, and it is left with those of the last run.
+            seed, and with a fresh state of the optimizer; it is left with those of the last run.
         data: as `fit` takes them: `x, y`, or a data set.
         epochs: the length of the full run.
         fit: further arguments of `fit`. A callback that stops training early breaks the
@@ -60,8 +60,9 @@ def keras_task(model: Any, *data: Any, epochs: int, **fit: Any) -> KerasTask:
                 "the model must be built (keras.Input as its first layer) and compiled; or give a "
                 "function that returns one"
             )
-        model.optimizer.build(model.trainable_variables)
-        first = _values(model)
+        fresh = type(model.optimizer).from_config(model.optimizer.get_config())
+        fresh.build(model.trainable_variables)  # the model's own may have been trained with
+        first = _values([*model.variables, *fresh.variables])
     return KerasTask(model, data, epochs, fit, first)
 
 
@@ -173,7 +174,7 @@ def _turns(turn: Turn, schedule: Schedule, total_steps: int, seed: int, losses: 
 
 
 def _state(model: Any, epoch: int, losses: list[float]) -> dict[str, Any]:
-    return {"epoch": epoch, "values": _values(model), "losses": list(losses)}
+    return {"epoch": epoch, "values": _values(_variables(model)), "losses": list(losses)}
 
 
 def _variables(model: Any) -> list[Any]:
@@ -181,15 +182,13 @@ def _variables(model: Any) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _values(model: Any) -> list[Any]:
-    """Return the values of the variables as tensors, which a checkpoint can hold."""
+def _values(variables: Sequence[Any]) -> list[Any]:
+    """Return the values of variables as tensors, which a checkpoint can hold."""
     import torch
 
     keras: Any = import_module("keras")
 
-    return [
-        torch.tensor(keras.ops.convert_to_numpy(variable.value)) for variable in _variables(model)
-    ]
+    return [torch.tensor(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
 
 
 def _assign(model: Any, values: Sequence[Any]) -> None:

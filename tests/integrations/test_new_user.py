@@ -74,9 +74,19 @@ compare(searched, rates)
 
 KERAS = """
 import warnings; warnings.simplefilter("ignore")
+import keras
 import models
 
-(model, x, y), fit = models.keras_parts(models.keras_model())
+rates = []
+
+
+class Record(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        rates.append(float(self.model.optimizer.learning_rate))
+
+
+(model, x, y), fit = models.keras_parts(models.keras_model(), callbacks=[Record()])
+model.fit(x, y, verbose=0, **fit)
 
 import lrsearch  # added
 from lrsearch.integrations import keras_task  # added
@@ -84,19 +94,6 @@ task = keras_task(model, x, y, epochs=3, **fit)  # added
 search = lrsearch.optimize(task, trials=2, device="cpu")  # added
 """
 KERAS_BACK = """
-import keras
-rates = []
-
-
-class Record(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        optimizer = self.model.optimizer
-        rate = optimizer.learning_rate
-        rates.append(float(rate))
-
-
-watched = keras_task(model, x, y, epochs=3, callbacks=[Record()], **fit)
-search.task = watched
 searched = rates_of_the_best(lambda: rates, rates.clear)
 found = exported("keras")
 final = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

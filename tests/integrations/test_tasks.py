@@ -163,9 +163,10 @@ def test_the_own_search_of_transformers_takes_our_space(tmp_path):
     pytest.importorskip("transformers")
     rates = []
     trainer = models.trainer_parts(tmp_path, rates=rates, epochs=2, eval_strategy="epoch")
+    domains = {"warmup": "none", "linear.min_factor": 0.0}
     with models.quiet():
         trainer.hyperparameter_search(
-            hp_space=trainer_space(trainer, families=["linear"], domains={"warmup": "none"}),
+            hp_space=trainer_space(trainer, families=["linear"], domains=domains),
             backend="optuna",
             n_trials=2,
         )
