@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 MIN_FREEDOM = 3
@@ -67,7 +66,7 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
     deviation = values.std(axis=1, ddof=1)
     alone = np.full(count, np.inf)
     if seeds > MIN_FREEDOM:
-        alone = stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1) * deviation / np.sqrt(seeds)
+        alone = _students(0.5 + CONFIDENCE / 2, seeds - 1) * deviation / np.sqrt(seeds)
     best = int(mean.argmax() if maximize else mean.argmin())
     difference = np.abs(mean[best] - mean)
     outlier = deviation**2 > OUTLIER_VARIANCE_RATIO * np.median(deviation**2)
@@ -84,7 +83,7 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
             if seeds > MIN_FREEDOM:
                 error = (values[best] - values[index]).std(ddof=1) / np.sqrt(seeds)
                 share = 1 - (1 - CONFIDENCE) / 2 / max(1, count * (count - 1) / 2)
-                width[index] = stats.t.ppf(share, seeds - 1) * error
+                width[index] = _students(share, seeds - 1) * error
     width[best] = 0.0
     return Comparison(
         best=best,
@@ -99,7 +98,19 @@ def compare(values: NDArray[np.float64], *, maximize: bool = True) -> Comparison
     )
 
 
+# scipy.stats takes most of a second to load, which only those wait for who compare schedules.
+
+
+def _students(share: float, freedom: int) -> float:
+    """Return the value below which this share of Student's t lies."""
+    from scipy import stats
+
+    return float(stats.t.ppf(share, freedom))
+
+
 @cache
 def _range(count: int, freedom: int) -> float:
     """Return Tukey's critical range of so many means."""
+    from scipy import stats
+
     return float(stats.studentized_range.ppf(CONFIDENCE, count, freedom))

@@ -72,7 +72,8 @@ def prepare_torch(device: str) -> None:
     if device == "cpu":
         torch.set_num_threads(1)
         _keep_freed_memory()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # the same as use_deterministic_algorithms, which loads a compiler for more than a second
+    torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""Many processes on one storage at once, also while a dashboard looks on and edits."""
+"""Many processes on one storage at once, while a dashboard looks on and edits."""
 
 import json
 import socket
@@ -125,12 +125,7 @@ def processes(url: str) -> int:
     return 64 if make_url(url).get_backend_name() == "sqlite" else 16
 
 
-def test_many_processes_lose_and_double_no_trial(storage_url):
-    make(open_storage(storage_url), trials=BUDGET)
-    check(storage_url, at_once(processes(storage_url), search, storage_url))
-
-
-def test_a_dashboard_that_looks_on_disturbs_nobody(storage_url):
+def test_many_processes_lose_and_double_no_trial_while_a_dashboard_looks_on(storage_url):
     make(open_storage(storage_url), trials=BUDGET)
     with dashboard(storage_url) as seen:
         found = at_once(processes(storage_url), search, storage_url)

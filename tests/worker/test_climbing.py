@@ -79,20 +79,20 @@ def check_seeds_due(study):
 def test_a_search_whose_workers_are_killed_ends_with_every_trial_and_every_number(place):
     study = place.create(
         LUCKY,
-        trials=40,
+        trials=30,
         task={"seconds": 0.1},
         pruning=RUNGS,
         workers={"lease": 5.0, "max_restarts": 20},
     )
     chance = random.Random(0)
     launcher = place.start("launch", "study.toml", "--workers", "3")
-    for _ in range(5):
+    for _ in range(4):
         victim = chance.choice(place.wait_for(lambda: who_trained(study), "a worker that trains"))
         time.sleep(chance.uniform(0, 0.5))
         os.kill(victim, signal.SIGKILL)
         place.wait_for_death(victim)
     assert place.end(launcher) == 0
-    assert [trial.number for trial in study.optuna.get_trials()] == list(range(40))
+    assert [trial.number for trial in study.optuna.get_trials()] == list(range(30))
     check_curves(study)
     check_ended(study)
     check_seeds_due(study)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import optuna
-from optuna.importance import get_param_importances
 from optuna.trial import create_trial
 from plotly.graph_objects import Bar, Figure
 
@@ -101,4 +100,6 @@ def _importances(trials: Sequence[TrialRecord], direction: Direction) -> dict[st
                 distributions=dict(trial.distributions),
             )
         )
+    from optuna.importance import get_param_importances  # loads scikit-learn
+
     return get_param_importances(study, params=params)
