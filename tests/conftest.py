@@ -158,7 +158,7 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -
                 "data_dir": str(small_data),
             },
             "schedules": [
-                {"schedule": "one_cycle", "base_lr": 0.05},
+                {"schedule": "one_cycle", "base_lr": 0.2},
                 {"schedule": "constant", "base_lr": 1e6},
             ],
         }

@@ -45,10 +45,14 @@ def make_trainer(
 
 
 class CountingRecorder:
-    """A recorder that only counts epochs; its trial cannot go on after a break."""
+    """A recorder that keeps epochs in memory; its trial cannot go on after a break."""
 
     def __init__(self) -> None:
-        self.epochs = 0
+        self._rows: list[EpochMetrics] = []
+
+    @property
+    def epochs(self) -> int:
+        return len(self._rows)
 
     def load(self) -> tuple[int, None]:
         return 0, None
@@ -57,7 +61,10 @@ class CountingRecorder:
         pass
 
     def record(self, row: EpochMetrics) -> None:
-        self.epochs += 1
+        self._rows.append(row)
+
+    def rows(self) -> list[EpochMetrics]:
+        return self._rows
 
     def transaction(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -13,7 +13,6 @@ from lrsearch.cli.output import PAGE, ForceOption, check_output, writing
 
 if TYPE_CHECKING:
     from lrsearch.study import StudySpec
-    from lrsearch.tasks import Supervised
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -28,12 +27,17 @@ def find_lr(
     as_json: AsJson = False,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Find a first learning rate, and the domain of base_lr to search (a range test)."""
+    """Find a first learning rate, and the domain of base_lr to search (a range test).
+
+    One coarse test, then two or three where the loss moves: 350 to 550 updates in all. Of a task
+    of one's own, which says only how an epoch ended, some hundred epochs.
+    """
     from lrsearch import diagnosis
     from lrsearch.reporting import range_tests, write_figures
 
     check_output(output, PAGE, force=force)
-    spec, task, place = _load(study_file, device)
+    spec, place = _load(study_file, device)
+    task = diagnosis.load_unclipped(spec)
     finding = diagnosis.find_lr(task, seed=spec.study.seed, device=place)
     if output is not None:
         with writing(output, err=as_json):
@@ -44,6 +48,11 @@ def find_lr(
     for name, pick in finding.picks.items():
         typer.echo(f"{name:>12}  {pick.median:.2e}  ({pick.low:.2e} … {pick.high:.2e})")
     low, high = finding.suggested
+    run = task.epochs * task.steps_per_epoch
+    typer.echo(
+        f"took {finding.updates} updates: {finding.updates / run:.1f} full runs, of which the "
+        f"search may train {spec.study.trials}"
+    )
     for note in finding.notes:
         typer.echo(f"note: {note}")
     typer.echo("\nfor the study file (or launch with --base-lr-from find-lr):\n\n[space]")
@@ -60,14 +69,18 @@ def diagnose(
     steps: Annotated[int, typer.Option(min=20, help="Updates of each short run.")] = 500,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Say whether training is unstable, and what cures it: warmup, clipping, a lower rate."""
+    """Say whether training is unstable, and what cures it: warmup, clipping, a lower rate.
+
+    The tuning playbook's procedure: about 30 short runs, and what helps trained at full length.
+    """
     import tomli_w
 
     from lrsearch import diagnosis
     from lrsearch.reporting import diagnosis_figures, write_figures
 
     check_output(output, [".html"], force=force)
-    spec, task, place = _load(study_file, device)
+    spec, place = _load(study_file, device)
+    task = diagnosis.load_supervised(spec)
     low, high, *_ = spec.search_space(task.base_lr).domain("base_lr").extremes()
     result = diagnosis.diagnose(
         task, low=low, high=high, steps=steps, seed=spec.study.seed, device=place,
@@ -85,11 +98,9 @@ def diagnose(
         typer.echo(f"\nfor the study file:\n\n{tomli_w.dumps(changes)}")
 
 
-def _load(study_file: Path, device: Device) -> tuple[StudySpec, Supervised, str]:
-    from lrsearch.diagnosis import load_supervised
+def _load(study_file: Path, device: Device) -> tuple[StudySpec, str]:
     from lrsearch.study import StudySpec
     from lrsearch.tasks import slots
 
     spec = StudySpec.from_toml(study_file)
-    place = slots(device.value, workers=1)[0].device
-    return spec, load_supervised(spec), place
+    return spec, slots(device.value, workers=1)[0].device

@@ -27,7 +27,7 @@ def print_comparison(confirmation: Confirmation, results: Sequence[FamilyResult]
     """Print what came of each family: a table, then sentences."""
     console = Console(highlight=False, soft_wrap=True)
     value = f"{confirmation.metric} ± 95 %"
-    table = _table(("family", value, "base_lr", "to 99 %", "good base_lr", "diverged"))
+    table = _table(("family", value, "base_lr", "to 99 %", "good base_lr", "infeasible"))
     of = {row[0]: row for row in confirmed_rows(confirmation)}
     for result in results:
         table.add_row(
@@ -36,7 +36,7 @@ def print_comparison(confirmation: Confirmation, results: Sequence[FamilyResult]
             of[result.family][1],
             "-" if result.epochs is None else f"{result.epochs:.1f} epochs",
             f"{result.decades:.2f} decades",
-            f"{result.diverged:.0%}",
+            f"{result.infeasible:.0%}",
         )
     console.print(f"\n[bold]Families[/], the best of each on {len(confirmation.seeds)} fresh seeds")
     console.print(table)

@@ -77,3 +77,5 @@ def train(
             with writing(path, curve):
                 evaluation.save_model(progress, path)
                 evaluation.save_curve(rows, curve)
+            if progress.learned is False:
+                typer.echo("note: it failed to train: the loss ends no better than a guess's")

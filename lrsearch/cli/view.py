@@ -236,6 +236,7 @@ def _counts(status: Status) -> str:
         "interrupted": status.interrupted,
         "pruned": status.pruned,
         "diverged": status.diverged,
+        "failed to train": status.failed_to_train,
         "failed": status.failed,
         "duplicates": status.duplicates,
     }

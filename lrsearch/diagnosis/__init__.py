@@ -6,9 +6,10 @@ failures be debugged and mitigated?".
 """
 
 from lrsearch.diagnosis.finder import Finding, find_lr
-from lrsearch.diagnosis.preparation import load_supervised, prepare
+from lrsearch.diagnosis.network import Network, inspect_network
+from lrsearch.diagnosis.preparation import load_supervised, load_unclipped, prepare
 from lrsearch.diagnosis.range_test import RangeTest, range_test
 from lrsearch.diagnosis.rules import RULES, smooth
-from lrsearch.diagnosis.stability import Diagnosis, clip_norm_p90, diagnose, trains
+from lrsearch.diagnosis.stability import Diagnosis, clip_norm_at, diagnose
 from lrsearch.diagnosis.trace import Trace, train_trace
 from lrsearch.diagnosis.verdict import diagnosis_dict, patch, verdict

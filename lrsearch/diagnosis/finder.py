@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lrsearch import displays
-from lrsearch.diagnosis.range_test import RangeTest, range_test
-from lrsearch.diagnosis.rules import RULES, LossCurve, edge, smooth, steepest
+from lrsearch.diagnosis.range_test import HIGHEST, RangeTest, range_test
+from lrsearch.diagnosis.rules import RULES, LossCurve, edge, moves, smooth
 from lrsearch.errors import TaskError
-from lrsearch.tasks import Supervised
+from lrsearch.tasks import Supervised, Task
 
-SEEDS = 3
-"""How many range tests there are: one alone depends on its first batches."""
-
+COARSE, FINE = 20, 50
+"""Updates in which the rate grows tenfold: in the first test, which only looks where the loss
+moves, and in those after it, which look there."""
+COARSE_EPOCHS, FINE_EPOCHS = 6, 12
+"""The same in epochs, of a task that only says how an epoch ended."""
+MIN_TESTS, MAX_TESTS = 2, 3
+"""How many fine tests there are: one alone depends on its first batches."""
+AGREEMENT = 0.1
+"""Where the edges of the fine tests lie within so many decades, no further test is made."""
+BELOW_STEEPEST = 5.0
+"""The domain begins at this part of the steepest rate, if it is then one to two decades wide."""
+MIN_DECADES, MAX_DECADES = 1.0, 2.0
 MIN_RELATIVE_FALL = 1e-3
 """A loss that nowhere falls by this share of the first has learned nothing."""
 
@@ -33,21 +43,27 @@ class Pick:
 class Finding:
     """What the finder suggests.
 
-    `suggested` is the domain of `base_lr` to search: from a tenth of the steepest rate to the edge
-    of divergence, by the medians over the seeds. `notes` say what a reader should know.
+    `suggested` is the domain of `base_lr` to search, one to two decades wide: up to the edge of
+    divergence, from a fifth of the steepest rate on, by the medians over the seeds. `updates` is
+    what it cost, the coarse test included. `notes` say what a reader should know.
     """
 
     tests: tuple[RangeTest, ...]
     picks: dict[str, Pick]
     suggested: tuple[float, float]
+    updates: int
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `{"picks": {rule: {"median", "low", "high"}}, "suggested": {"low", "high"}}`."""
+        """Return the picks by rule, the suggested domain and the cost as plain JSON.
+
+        `{"picks": {rule: {"median", "low", "high"}}, "suggested": {"low", "high"}, "updates"}`.
+        """
         low, high = self.suggested
         return {
             "picks": {rule: vars(pick) for rule, pick in self.picks.items()},
             "suggested": {"low": low, "high": high},
+            "updates": self.updates,
         }
 
     def _repr_html_(self) -> str:
@@ -57,32 +73,51 @@ class Finding:
         return displays.table(("rule", "rate", "lowest", "highest"), rows, caption)
 
 
-def find_lr(task: Supervised, *, seed: int = 0, device: str = "cpu", seeds: int = SEEDS) -> Finding:
-    """Run the range test over a few seeds, apply every rule, suggest a domain of `base_lr`.
+def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
+    """Look where the loss moves, test there with a few seeds, suggest a domain of `base_lr`.
+
+    The first test runs over nine decades, in few updates each. The others begin half a decade
+    below where it saw the loss move and end beyond where it saw it rise; there are as many as their
+    edges ask for (`AGREEMENT`). A `Supervised` task is watched update by update; of any other task,
+    which only says how an epoch ended, whole epochs are trained, and it costs more.
 
     Args:
-        task: what is trained.
+        task: what is trained; it must give a "train_loss" or "val_loss".
         seed: the first seed; the others follow it.
         device: a torch device.
-        seeds: how many tests.
 
     Raises:
-        TaskError: if the first loss is not finite, or no test shows a loss that falls.
+        TaskError: if the first loss is not finite, there is none, or no test shows one that falls.
     """
-    tests = tuple(range_test(task, seed=seed + index, device=device) for index in range(seeds))
-    curves = [smooth(test.lrs, test.losses) for test in tests]
-    if not any(_falls(curve) for curve in curves):
+    by_update = isinstance(task, Supervised)
+    coarse_points, fine_points = (COARSE, FINE) if by_update else (COARSE_EPOCHS, FINE_EPOCHS)
+    coarse = range_test(task, seed=seed, device=device, per_decade=coarse_points)
+    curve = smooth(coarse.lrs, coarse.losses)
+    if not _falls(curve):
         raise TaskError(
             "the loss falls at no rate of the range test: the network does not learn from this "
             "data; check the loss and the data before the rate"
         )
+    lowest, highest = 10 ** (moves(curve) - 0.5), min(HIGHEST, 10 ** (edge(curve) + 0.5))
+    tests: list[RangeTest] = []
+    edges: list[float] = []
+    while len(tests) < MIN_TESTS or (len(tests) < MAX_TESTS and np.ptp(edges) > AGREEMENT):
+        test = range_test(
+            task, seed=seed + len(tests), device=device,
+            lowest=lowest, highest=highest, per_decade=fine_points,
+        )  # fmt: skip
+        tests.append(test)
+        edges.append(edge(smooth(test.lrs, test.losses)))
+    curves = [smooth(test.lrs, test.losses) for test in tests]
     picks = {}
     for name, rule in RULES.items():
         rates = 10 ** np.array([rule(curve) for curve in curves])
         picks[name] = Pick(float(np.median(rates)), float(rates.min()), float(rates.max()))
-    low = 10 ** float(np.median([steepest(curve) for curve in curves]) - 1)
-    high = 10 ** float(np.median([edge(curve) for curve in curves]))
-    return Finding(tests, picks, (low, high), tuple(_notes(task, tests)))
+    high = 10 ** float(np.median(edges))
+    low = picks["steepest"].median / BELOW_STEEPEST
+    low = min(max(low, high / 10**MAX_DECADES), high / 10**MIN_DECADES)
+    updates = sum(test.updates for test in (coarse, *tests))
+    return Finding(tuple(tests), picks, (low, high), updates, tuple(_notes(tests)))
 
 
 def _falls(curve: LossCurve) -> bool:
@@ -90,14 +125,10 @@ def _falls(curve: LossCurve) -> bool:
     return first - float(curve.losses.min()) > MIN_RELATIVE_FALL * abs(first)
 
 
-def _notes(task: Supervised, tests: tuple[RangeTest, ...]) -> list[str]:
-    notes = []
+def _notes(tests: Sequence[RangeTest]) -> list[str]:
     if any(test.ended == "the highest rate" for test in tests):
-        notes.append(
+        return [
             f"the loss did not blow up up to {tests[0].lrs[-1]:.3g}: the upper end is the last "
-            "rate tested, not an edge of divergence"
-        )
-    longest, run = max(len(test.lrs) for test in tests), task.epochs * task.steps_per_epoch
-    if longest > run:
-        notes.append(f"a test took {longest} updates, more than the full run's {run}")
-    return notes
+            "rate tested, or where it rose again, not an edge of divergence"
+        ]
+    return []

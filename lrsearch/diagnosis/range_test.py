@@ -1,10 +1,10 @@
-"""The learning-rate range test: the rate grows with every mini-batch until the loss blows up."""
+"""The learning-rate range test: the rate grows with every update until the loss blows up."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,44 +12,52 @@ import torch
 from numpy.typing import NDArray
 
 from lrsearch.errors import TaskError
-from lrsearch.schedules import ScheduleLR
-from lrsearch.tasks import Supervised, Training
+from lrsearch.schedules import Constant, Schedule, ScheduleLR
+from lrsearch.tasks import Progress, Supervised, Task, Training, run_task
 
 LOWEST, HIGHEST = 1e-7, 100.0
-"""The rates between which the test runs."""
-UPDATES_PER_DECADE = 100
+"""The rates between which a test runs if nothing is known."""
 BLOW_UP = 2.0
 """The test ends where the smoothed loss passes this multiple of its best."""
-_MEMORY = 0.95
+_MEMORY = 0.2
+"""How wide the loss is smoothed to see that, in decades of the rate."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """One range test: the rate that each update used and its batch's loss before it.
+    """One range test: rates, and the loss that was found at each, [N].
 
-    `ended` says why it ended: "the loss blew up", "the loss was not finite", "the highest rate".
+    Of a `Supervised` task these are every update's, its batch's loss before it; of any other task
+    every epoch's, its last rate and its loss. `updates` is what the test cost. `ended` says why it
+    ended: "the loss blew up", "the loss was not finite", "the highest rate".
     """
 
     lrs: NDArray[np.float64]
     losses: NDArray[np.float64]
+    updates: int
     ended: str
 
 
 @dataclass(frozen=True)
-class _Growth:
-    """A schedule whose rate grows by the same factor in every update."""
+class _Growth(Schedule):
+    """A schedule whose rate grows by the same factor in every update, up to `base_lr`."""
 
-    factor: float
+    lowest: float = LOWEST
 
     def lr(self, step: int, total_steps: int, losses: Sequence[float] = ()) -> float:
-        return LOWEST * self.factor**step
-
-    def momentum(self, step: int, total_steps: int) -> None:
-        return None
+        return self.lowest * math.pow(self.base_lr / self.lowest, step / total_steps)
 
 
-def range_test(task: Supervised, *, seed: int, device: str) -> RangeTest:
-    """Train from 1e-7 up, the rate growing tenfold in 100 updates, until the loss blows up.
+def range_test(
+    task: Task,
+    *,
+    seed: int,
+    device: str,
+    lowest: float = LOWEST,
+    highest: float = HIGHEST,
+    per_decade: int = 50,
+) -> RangeTest:
+    """Train at a rate that grows by one factor with every update, until the loss blows up.
 
     Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The network,
     the optimizer and torch's generators are afterwards as they were, also if it fails.
@@ -58,38 +66,77 @@ def range_test(task: Supervised, *, seed: int, device: str) -> RangeTest:
         task: what is trained; of several parameter groups the first gets the rate.
         seed: of the weights and the order of the data.
         device: a torch device.
+        lowest: the rate of the first update.
+        highest: where the test ends at the latest.
+        per_decade: in how many points of the test the rate grows tenfold: updates of a `Supervised`
+            task, epochs of any other, which only says how an epoch ended.
 
     Raises:
-        TaskError: if the very first loss is not finite.
+        TaskError: if the very first loss is not finite, or the task gives none.
     """
-    steps = round(math.log10(HIGHEST / LOWEST) * UPDATES_PER_DECADE)
-    growth = _Growth(10 ** (1 / UPDATES_PER_DECADE))
+    length = round(math.log10(highest / lowest) * per_decade)
+    growth = _Growth(Constant(), highest, lowest=lowest)
+    memory = math.exp(-1 / (_MEMORY * per_decade))
     lrs: list[float] = []
     losses: list[float] = []
     ended = "the highest rate"
     smoothed, best = 0.0, math.inf
-    with kept_generators(device), kept_network(task, seed, device, LOWEST) as training:
-        scheduler = ScheduleLR(training.optimizer, growth, steps)
-        for step, update in zip(range(steps), training.updates(), strict=False):
-            loss = float(update.loss)
+    if isinstance(task, Supervised):
+        updates_each, points = 1, _by_update(task, growth, length, seed, device)
+    else:
+        updates_each, points = task.steps_per_epoch, _by_epoch(task, growth, length, seed, device)
+    with closing(points) as found:
+        for lr, loss in found:
             if not math.isfinite(loss):
                 ended = "the loss was not finite"
                 break
-            lrs.append(update.lr)
+            lrs.append(lr)
             losses.append(loss)
-            smoothed = _MEMORY * smoothed + (1 - _MEMORY) * loss
-            debiased = smoothed / (1 - _MEMORY ** (step + 1))
+            smoothed = memory * smoothed + (1 - memory) * loss
+            debiased = smoothed / (1 - memory ** len(losses))
             if debiased > BLOW_UP * best:
                 ended = "the loss blew up"
                 break
             best = min(best, debiased)
-            scheduler.step()
     if not losses:
         raise TaskError(
-            f"the first loss is not finite, at the rate {LOWEST:g}: the fault lies in the network, "
+            f"the first loss is not finite, at the rate {lowest:g}: the fault lies in the network, "
             "the loss or the data, not in the rate"
         )
-    return RangeTest(np.array(lrs), np.array(losses), ended)
+    return RangeTest(np.array(lrs), np.array(losses), len(losses) * updates_each, ended)
+
+
+def _by_update(
+    task: Supervised, growth: _Growth, length: int, seed: int, device: str
+) -> Generator[tuple[float, float]]:
+    """Yield the rate of each update, and the loss of its batch before it."""
+    with kept_generators(device), kept_network(task, seed, device, growth.lowest) as training:
+        scheduler = ScheduleLR(training.optimizer, growth, length)
+        for _, update in zip(range(length), training.updates(), strict=False):
+            yield update.lr, float(update.loss)
+            scheduler.step()
+
+
+def _by_epoch(
+    task: Task, growth: _Growth, length: int, seed: int, device: str
+) -> Generator[tuple[float, float]]:
+    """Yield the last rate of each epoch, and the loss that the task says it ended with."""
+    total_steps = length * task.steps_per_epoch
+    run = run_task(task, growth, epochs=length, seed=seed, device=device)
+    with kept_generators(device), closing(run):
+        for progress in run:
+            step = progress.epoch * task.steps_per_epoch - 1
+            yield growth.lr(step, total_steps), math.nan if progress.diverged else _loss(progress)
+
+
+def _loss(progress: Progress) -> float:
+    for name in ("train_loss", "val_loss"):
+        if name in progress.metrics:
+            return progress.metrics[name]
+    raise TaskError(
+        f"the task gives {', '.join(progress.metrics) or 'no metrics'}, but no loss to look at; "
+        'yield "train_loss" among its metrics'
+    )
 
 
 @contextmanager

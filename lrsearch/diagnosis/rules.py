@@ -105,6 +105,13 @@ def edge(curve: LossCurve) -> float:
     return float(curve.log_lrs[last])
 
 
+def moves(curve: LossCurve) -> float:
+    """Return where the loss begins to move: the last rate before a tenth of its fall is done."""
+    first, lowest = float(curve.losses[0]), float(curve.losses[curve.minimum])
+    still = np.flatnonzero(curve.losses[: curve.minimum + 1] > first - (first - lowest) / 10)
+    return float(curve.log_lrs[still[-1] if len(still) else 0])
+
+
 RULES: dict[str, Callable[[LossCurve], float]] = {
     "steepest": steepest,
     "valley": valley,

@@ -12,43 +12,55 @@ from typing import Any
 
 import numpy as np
 
+from lrsearch.diagnosis.network import Network, inspect_network
 from lrsearch.diagnosis.trace import Trace, train_trace
 from lrsearch.errors import TaskError
-from lrsearch.tasks import Supervised
+from lrsearch.tasks import Supervised, is_near
 
 STEPS = 500
 """Updates of a short run."""
 RATES = 10
 """Rates in the sweep."""
-ABOVE = (2.0, 5.0)
+ABOVE = (2.0, 5.0, 10.0)
 """Multiples of the best rate that are looked at closely."""
-GOALS = (10.0, 5.0)
-"""Multiples of the unstable rate that a cure is to reach, the most ambitious first."""
+GOAL = 10.0
+"""The multiple of the unstable rate that a cure is to reach."""
+FURTHER = 100.0
+"""The multiple that is tried next where the goal is reached."""
+LESS = (5.0, 2.0, 1.0)
+"""The multiples that are tried where it is not, until one is reached."""
 WARMUPS = (10, 30, 100, 300, 1000, 3000, 10000)
 """Warmups tried, in updates; at most a tenth of the full run."""
+PERCENTILES = (90, 50)
+"""Of the gradient's norms at lr*, where they are clipped; the stricter where the other fails."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the short runs showed.
+    """What the runs showed.
 
     Args:
         full_run: updates of the task's full run.
+        warmup_unit: updates in what the study file counts warmups in.
         sweep: constant rates, rising.
         best: the feasible one of them with the lowest validation loss; its rate is the playbook's
             lr*.
-        above: the best rate, twice and five times it.
+        above: the best rate, and 2, 5 and 10 times it.
         unstable: the first of these that does not train stably, if any.
         warmups: what was tried against it, the last of each rate being the shortest that trains,
             if one does.
         clip_norm: the 90th percentile of the gradient norms at the best rate.
-        clipped: runs with the gradient cut to that.
+        clipped: runs with the gradient cut to that, or to the median norm where that did not help.
+        full_length: lr* trained for the full run, and what helped in short runs, a warmup laid
+            before it.
         adam: a sweep with another optimizer, where it was worth trying.
+        network: what the network is made of.
     """
 
     full_run: int
+    warmup_unit: int
     sweep: tuple[Trace, ...]
     best: Trace
     above: tuple[Trace, ...]
@@ -56,22 +68,15 @@ class Diagnosis:
     warmups: tuple[Trace, ...]
     clip_norm: float
     clipped: tuple[Trace, ...]
+    full_length: tuple[Trace, ...]
     adam: tuple[Trace, ...]
+    network: Network
 
     @property
     def cure(self) -> Trace | None:
-        """The run that trains at the highest rate; of equals the best evaluated."""
-        works = [trace for trace in (*self.warmups, *self.clipped) if trains(trace, self.best)]
+        """The full-length run that trains at the highest rate; of equals the best evaluated."""
+        works = [trace for trace in self.full_length[1:] if holds(trace, self.full_length[0])]
         return max(works, key=lambda t: (t.base_lr, -t.best_val_loss), default=None)
-
-
-def trains(trace: Trace, best: Trace) -> bool:
-    """Return whether a run at a high rate is stable and learns, not merely survives.
-
-    A network whose units have died ends below its first loss too; so a run must come within half as
-    much again of the best evaluation at lr*.
-    """
-    return trace.stable and trace.best_val_loss < 1.5 * best.best_val_loss
 
 
 def diagnose(
@@ -84,7 +89,7 @@ def diagnose(
     device: str = "cpu",
     say: Say = lambda line: None,
 ) -> Diagnosis:
-    """Diagnose a task by short runs.
+    """Diagnose a task by short runs; what helps in these is trained once at full length.
 
     Args:
         task: what is diagnosed.
@@ -107,37 +112,44 @@ def diagnose(
     while sweep[-1].base_lr < 1e3 and not all(trace.infeasible for trace in sweep[-2:]):
         sweep += _sweep(train, [sweep[-1].base_lr * 3], say)  # the edge lies further up
     best = _best(sweep)
-    say(f"a closer look at the best rate {best.base_lr:.3g}, at 2 and at 5 times it")
+    say(f"a closer look at the best rate {best.base_lr:.3g}, at 2, 5 and 10 times it")
     above = (best, *(train(best.base_lr * factor) for factor in ABOVE))
     unstable = next((trace for trace in above if not trace.stable), None)
-    clip_norm = _p90(best)
     warmups: list[Trace] = []
     clipped: list[Trace] = []
+    full_length: list[Trace] = []
     adam: list[Trace] = []
-    for rate in [goal * unstable.base_lr for goal in GOALS] if unstable else []:
-        warmups += _warmups(train, rate, full_run, best, say)
-        say(f"gradient clipped to {clip_norm:.3g} at base_lr {rate:.3g}")
-        clipped.append(train(rate, clip_norm=clip_norm))
-        if any(trains(trace, best) for trace in (*warmups[-1:], clipped[-1])):
-            break
-    if unstable and task.optimizer_name != "adam":
-        other = replace(task, optimizer="adam")
-        say("adam, at its own rates")
-        other_train = partial(train_trace, other, steps=steps, seed=seed, device=device)
-        adam = _sweep(other_train, np.geomspace(1e-4, 1e-2, 5), say)
+    if unstable is not None:
+        warmups, clipped, full_length = _cures(train, unstable.base_lr, best, full_run, say)
+        if task.optimizer_name != "adam":
+            other = replace(task, optimizer="adam")
+            say("adam, at its own rates")
+            other_train = partial(train_trace, other, steps=steps, seed=seed, device=device)
+            adam = _sweep(other_train, np.geomspace(1e-4, 1e-2, 5), say)
     return Diagnosis(
-        full_run, tuple(sweep), best, above, unstable, tuple(warmups), clip_norm, tuple(clipped),
-        tuple(adam),
-    )  # fmt: skip
+        full_run=full_run,
+        warmup_unit=task.steps_per_epoch if task.lr_every == "epoch" else 1,
+        sweep=tuple(sweep),
+        best=best,
+        above=above,
+        unstable=unstable,
+        warmups=tuple(warmups),
+        clip_norm=norm_percentile(best, PERCENTILES[0]),
+        clipped=tuple(clipped),
+        full_length=tuple(full_length),
+        adam=tuple(adam),
+        network=inspect_network(task, seed=seed, device=device),
+    )
 
 
-def clip_norm_p90(
-    task: Supervised, *, low: float, high: float, seed: int = 0, device: str = "cpu"
+def clip_norm_at(
+    task: Supervised, percentile: float, *, low: float, high: float, seed: int, device: str
 ) -> float:
-    """Return the 90th percentile of the gradient norms at the best of some constant rates.
+    """Return a percentile of the gradient norms at the best of some constant rates.
 
     Args:
         task: what is trained.
+        percentile: in [0, 100].
         low: the lowest rate tried.
         high: the highest.
         seed: of all runs.
@@ -147,11 +159,13 @@ def clip_norm_p90(
         TaskError: if no rate trains.
     """
     train = partial(train_trace, task, steps=STEPS, seed=seed, device=device)
-    return _p90(_best(_sweep(train, np.geomspace(low, high, RATES), lambda line: None)))
+    best = _best(_sweep(train, np.geomspace(low, high, RATES), lambda line: None))
+    return norm_percentile(best, percentile)
 
 
-def _p90(trace: Trace) -> float:
-    return float(np.percentile(trace.grad_norms, 90))
+def norm_percentile(trace: Trace, percentile: float) -> float:
+    """Return a percentile of the gradient norms of a run."""
+    return float(np.percentile(trace.grad_norms, percentile))
 
 
 def _sweep(train: Callable[..., Trace], rates: Iterable[float], say: Say) -> list[Trace]:
@@ -167,20 +181,77 @@ def _best(traces: list[Trace]) -> Trace:
     if not feasible:
         raise TaskError(
             f"no rate from {traces[0].base_lr:.3g} to {traces[-1].base_lr:.3g} trains: the loss is "
-            "not finite, or ends no lower than it starts; check the data and the loss, or lower "
-            "space.base_lr"
+            "not finite, or ends no lower than at the start or by a constant guess; check the data "
+            "and the loss, lower space.base_lr, or take more updates (diagnose --steps)"
         )
     return min(feasible, key=lambda trace: trace.best_val_loss)
 
 
-def _warmups(
-    train: Callable[..., Trace], rate: float, full_run: int, best: Trace, say: Say
-) -> list[Trace]:
+def _cures(
+    train: Callable[..., Trace], unstable: float, best: Trace, full_run: int, say: Say
+) -> tuple[list[Trace], list[Trace], list[Trace]]:
+    """Return the warmups and clipped runs tried, and what of them helps, at full length after lr*.
+
+    From the goal on to what can be reached.
+    """
+    warmups: list[Trace] = []
+    clipped: list[Trace] = []
+    full_length: list[Trace] = []
+
+    def reached(multiple: float) -> bool:
+        rate = multiple * unstable
+        warmups.extend(tried := _warmups(train, rate, full_run, say))
+        clipped.extend(cut := _clipped(train, rate, best, say))
+        helps = [trace for trace in (*tried, *cut) if trace.stable]
+        if helps and not full_length:
+            say(f"lr* {best.base_lr:.3g} for the full run of {full_run} updates")
+            full_length.append(train(best.base_lr, steps=full_run))
+        runs = [_at_full_length(train, trace, full_run, say) for trace in helps]
+        full_length.extend(runs)
+        return any(holds(trace, full_length[0]) for trace in runs)
+
+    if reached(GOAL):
+        reached(FURTHER)
+    else:
+        next(filter(reached, LESS), None)
+    return warmups, clipped, full_length
+
+
+def _warmups(train: Callable[..., Trace], rate: float, full_run: int, say: Say) -> list[Trace]:
     """Rise to a high rate ever more slowly, and hold it for twice as long, until that trains."""
     traces: list[Trace] = []
     for warmup in [count for count in WARMUPS if count <= full_run / 10]:
         say(f"a warmup of {warmup} updates to base_lr {rate:.3g}")
         traces.append(train(rate, steps=3 * warmup, warmup_steps=warmup))
-        if trains(traces[-1], best):
+        if traces[-1].stable:
             break
     return traces
+
+
+def _clipped(train: Callable[..., Trace], rate: float, best: Trace, say: Say) -> list[Trace]:
+    """Cut the gradient to its usual norm at lr*, and harder where that does not help."""
+    traces: list[Trace] = []
+    for percentile in PERCENTILES:
+        clip_norm = norm_percentile(best, percentile)
+        say(f"gradient clipped to {clip_norm:.3g} (p{percentile}) at base_lr {rate:.3g}")
+        traces.append(train(rate, clip_norm=clip_norm))
+        if traces[-1].stable:
+            break
+    return traces
+
+
+def _at_full_length(train: Callable[..., Trace], trace: Trace, full_run: int, say: Say) -> Trace:
+    """Train what helps in a short run for the full one, a warmup laid before it."""
+    how = f"after {trace.warmup_steps} updates of warmup" if trace.warmup_steps else "clipped"
+    say(f"base_lr {trace.base_lr:.3g} {how} for the full run")
+    steps = full_run + trace.warmup_steps
+    options = {"warmup_steps": trace.warmup_steps, "clip_norm": trace.clip_norm}
+    return train(trace.base_lr, steps=steps, **options)
+
+
+def holds(trace: Trace, plain: Trace) -> bool:
+    """Return whether a full-length run is finite, and its best checkpoint near that of another.
+
+    How it ends says less: a long run may overfit, and so may the other.
+    """
+    return trace.finite and is_near(trace.best_val_loss, plain.best_val_loss)

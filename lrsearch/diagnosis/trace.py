@@ -1,4 +1,4 @@
-"""A short run looked at closely: loss and gradient norm at every update."""
+"""A run looked at closely: loss and gradient norm at every update."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from numpy.typing import NDArray
 
 from lrsearch.diagnosis.range_test import kept_generators, kept_network
 from lrsearch.schedules import Constant, Schedule, Warmup
-from lrsearch.tasks import Supervised
+from lrsearch.tasks import JUMP, Supervised, has_fallen, rises
 
 Floats = NDArray[np.float64]
 EVALUATIONS = 5
 """How often a trace is evaluated on the validation data, evenly over its updates."""
-JUMP = 0.5
-"""A loss that rises above its lowest so far by this share of the first loss is unstable."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A short run at a constant rate, after a warmup if there is one.
+    """A run at a constant rate, after a warmup if there is one.
 
-    Arrays are [N], one entry for each of the `steps` planned unless the loss was not finite before:
-    `losses` of the batches and `grad_norms` (L2, whole gradient, before clipping), `first_norms`
-    and `last_norms` (root mean square of the gradient of the first and the last weight),
-    `weight_norms` (L2, all parameters). `best_val_loss` is that of the best of its evaluations.
+    Arrays are [N], one entry for each of the `steps` planned unless a loss was not finite before:
+    `losses` after each update, on one batch of the validation data that stays the same, so that
+    each spike is the network's and none the batch's; `grad_norms` (L2, whole gradient, before
+    clipping), `first_norms` and `last_norms` (root mean square of the gradient of the first and the
+    last weight), `weight_norms` (L2, all parameters). `baseline` is the loss on that batch which a
+    run must beat to have learned: the lower of the first and of a constant guess's. `best_val_loss`
+    is that of the best checkpoint: of its evaluations on all of the validation data.
     """
 
     base_lr: float
@@ -35,6 +36,7 @@ class Trace:
     clip_norm: float | None
     optimizer: str
     steps: int
+    baseline: float
     losses: Floats
     grad_norms: Floats
     first_norms: Floats
@@ -44,19 +46,14 @@ class Trace:
     finite: bool
 
     @property
-    def first_loss(self) -> float:
-        """The loss before training."""
-        return float(self.losses[0])
-
-    @property
     def final_loss(self) -> float:
         """The mean loss of the last tenth of the updates."""
         return float(self.losses[-max(1, len(self.losses) // 10) :].mean())
 
     @property
     def infeasible(self) -> bool:
-        """Whether the loss was not finite, or ended no better than at the start."""
-        return not self.finite or self.final_loss >= self.first_loss
+        """Whether the loss was not finite, or ended no better than at the start or by a guess."""
+        return not self.finite or not has_fallen(self.final_loss, self.baseline)
 
     @property
     def instability(self) -> tuple[Literal["start", "middle"], int] | None:
@@ -64,9 +61,7 @@ class Trace:
 
         At the start: within the first tenth. In the middle: suddenly, after that.
         """
-        smoothed = _median_of_five(self.losses)
-        lowest = np.minimum.accumulate(smoothed)
-        jumps = np.flatnonzero(smoothed - lowest > JUMP * abs(self.first_loss))
+        jumps = np.flatnonzero(rises(self.losses, self.baseline) > JUMP)
         if len(jumps) == 0 and self.finite:
             return None
         step = int(jumps[0]) if len(jumps) else len(self.losses)
@@ -80,7 +75,12 @@ class Trace:
     @property
     def clipped_share(self) -> float:
         """The share of updates whose gradient was clipped."""
-        return 0.0 if self.clip_norm is None else float((self.grad_norms > self.clip_norm).mean())
+        return float((self.grad_norms > self.clipped_norms).mean())
+
+    @property
+    def clipped_norms(self) -> Floats:
+        """The gradient's norms after clipping."""
+        return np.minimum(self.grad_norms, np.inf if self.clip_norm is None else self.clip_norm)
 
 
 def train_trace(
@@ -114,11 +114,13 @@ def train_trace(
     with kept_generators(device), kept_network(task, seed, device, base_lr) as training:
         training.clip_norm = clip_norm or training.clip_norm
         scheduler = schedule.torch(training.optimizer, steps)
+        watched = [tensor[: task.batch_size] for tensor in training.data.validation]
+        baseline = task.baseline_on(training, *watched)
         parameters = [p for p in training.network.parameters() if p.requires_grad]
         weights = [p for p in parameters if p.dim() > 1] or parameters
         for step, update in zip(range(steps), training.updates(), strict=False):
-            loss = float(update.loss)
-            if not np.isfinite(loss):
+            loss = training.loss_on(*watched)
+            if not np.isfinite(loss) or not torch.isfinite(update.loss):
                 finite = False
                 break
             total = float(torch.nn.utils.get_total_norm([p.detach() for p in parameters]))
@@ -137,6 +139,7 @@ def train_trace(
         clip_norm=clip_norm,
         optimizer=task.optimizer_name,
         steps=steps,
+        baseline=baseline,
         losses=losses,
         grad_norms=grad_norms,
         first_norms=first_norms,
@@ -150,10 +153,3 @@ def train_trace(
 def _rms(parameter: torch.nn.Parameter) -> float:
     gradient = parameter.grad
     return 0.0 if gradient is None else float(gradient.norm()) / gradient.numel() ** 0.5
-
-
-def _median_of_five(values: Floats) -> Floats:
-    """Smooth by the median of each value and the four before it: a single odd batch is no jump."""
-    padded = np.concatenate([np.full(4, values[0]), values])
-    smoothed: Floats = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
-    return smoothed

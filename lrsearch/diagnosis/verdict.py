@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
 
-from lrsearch.diagnosis.stability import Diagnosis, trains
+from lrsearch.diagnosis.stability import Diagnosis, holds
 from lrsearch.diagnosis.trace import Trace
 
 EXPLODES = 100.0
@@ -24,19 +26,26 @@ def verdict(diagnosis: Diagnosis) -> list[str]:
     if above:
         lines.append(f"From {min(above):.3g} on nothing is learned.")
     if unstable is None:
-        lines.append("Training is stable at lr*, at 2 and at 5 times it: nothing to cure.")
+        lines.append("Training is stable at lr*, at 2, 5 and 10 times it: nothing to cure.")
         return [*lines, *gradients(best)]
     factor = unstable.base_lr / best.base_lr
     lines.append(
         f"Training is unstable at {unstable.base_lr:.3g} ({factor:g} × lr*): {_how(unstable)}"
     )
     lines += gradients(best)
-    lines += _cures(diagnosis)
+    lines += _tried(diagnosis)
+    lines += _compared(diagnosis)
+    lines += diagnosis.network.advice()
+    if diagnosis.cure is None:
+        lines.append(f"So lower the rate: search below {unstable.base_lr:.3g}.")
     return lines
 
 
 def patch(diagnosis: Diagnosis) -> dict[str, dict[str, Any]]:
-    """Return the keys of the study file to set: none for a task that is stable."""
+    """Return the keys of the study file to set: none for a task that is stable.
+
+    A warmup is laid before the run, as it was in the comparison.
+    """
     if diagnosis.unstable is None:
         return {}
     cure = diagnosis.cure
@@ -48,9 +57,12 @@ def patch(diagnosis: Diagnosis) -> dict[str, dict[str, Any]]:
     space: dict[str, Any] = {"base_lr": {"low": low, "high": high, "log": True}}
     if cure.clip_norm is not None:
         return {"task": {"clip_norm": rounded(cure.clip_norm)}, "space": space}
-    longest = max(cure.warmup_steps, diagnosis.full_run // 10)
+    unit = diagnosis.warmup_unit
+    shortest = ceil(cure.warmup_steps / unit)
+    longest = max(shortest, diagnosis.full_run // 10 // unit)
     space["warmup"] = {"choices": ["linear", "exponential", "cosine"]}
-    space["warmup_steps"] = {"low": cure.warmup_steps, "high": longest, "log": True}
+    space["warmup_steps"] = {"low": shortest, "high": longest, "log": True}
+    space["warmup_prepend"] = True
     return {"space": space}
 
 
@@ -99,56 +111,106 @@ def diagnosis_dict(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _how(trace: Trace) -> str:
-    if trace.instability is None:
-        return f"the loss ends at {trace.final_loss:.3g}, no lower than it started."
-    where, step = trace.instability
-    words = "at the start" if where == "start" else "suddenly, in the middle"
-    end = "" if trace.finite else " and is not finite in the end"
-    return f"{words}: the loss jumps at update {step}{end}."
+    """Say what makes a run unstable."""
+    said = []
+    if trace.instability is not None:
+        where, step = trace.instability
+        words = "at the start" if where == "start" else "suddenly, in the middle"
+        said.append(f"{words} the loss jumps at update {step}")
+    if not trace.finite:
+        said.append("it is not finite in the end")
+    elif trace.infeasible:
+        said.append(
+            f"it ends at {trace.final_loss:.3g}, where a guess gives {trace.baseline:.3g}: "
+            "nothing is learned"
+        )
+    else:
+        said.append(f"it recovers to {trace.final_loss:.3g}")
+    return ", and ".join(said) + "."
 
 
-def _cures(diagnosis: Diagnosis) -> list[str]:
-    """Say what helped: warmup, clipping, another optimizer, the network; a lower rate last."""
+def _tried(diagnosis: Diagnosis) -> list[str]:
+    """Say what came of warmups, of clipping and of another optimizer in short runs."""
     assert diagnosis.unstable is not None
     lines = []
     unstable = diagnosis.unstable.base_lr
-    warm = [trace for trace in diagnosis.warmups if trains(trace, diagnosis.best)]
-    if warm:
-        trace = warm[-1]
-        share = trace.warmup_steps / diagnosis.full_run
-        line = (
-            f"A warmup of {trace.warmup_steps} updates ({share:.1%} of the run, laid before it) "
-            f"trains stably at {trace.base_lr:.3g}, {trace.base_lr / unstable:.3g} × the unstable "
-            f"rate; best validation loss {trace.best_val_loss:.3g} against "
-            f"{diagnosis.best.best_val_loss:.3g} at lr*."
-        )
-        lines.append(line + (" Train longer to make up for it." if share > 0.05 else ""))
-    elif diagnosis.warmups:
-        longest = max(trace.warmup_steps for trace in diagnosis.warmups)
-        lines.append(f"No warmup up to {longest} updates (a tenth of the run) helps at 5 × that.")
-    else:
+    if not diagnosis.warmups:
         lines.append("The run is too short for a warmup of 10 updates within a tenth of it.")
-    for trace in diagnosis.clipped:
-        share = trace.clipped_share
-        state = "trains stably" if trains(trace, diagnosis.best) else "does not train"
+    for trace in filter(_holds, diagnosis.warmups):
+        share = trace.warmup_steps / diagnosis.full_run
         lines.append(
-            f"With gradients clipped to {diagnosis.clip_norm:.3g} (their 90th percentile at lr*) "
-            f"it {state} at {trace.base_lr:.3g}; {share:.0%} of the updates were clipped"
-            + (": more than half, so lower the rate instead." if share > 0.5 else ".")
+            f"A warmup of {trace.warmup_steps} updates ({share:.1%} of the run) to "
+            f"{_times(trace, unstable)} holds for twice as long."
+            + (" More than 5 %: train longer to make up for it." if share > 0.05 else "")
+        )
+    if failed := _without(diagnosis.warmups):
+        longest = max(trace.warmup_steps for trace in failed)
+        lines.append(f"No warmup up to {longest} updates holds to {_rates(failed)}.")
+    for trace in filter(_holds, diagnosis.clipped):
+        share = trace.clipped_share
+        lines.append(
+            f"With gradients clipped to {trace.clip_norm:.3g} it trains stably at "
+            f"{_times(trace, unstable)} with {share:.0%} of the updates clipped"
+            + (": more than half, so rather lower the rate." if share > 0.5 else ".")
+        )
+    if failed := _without(diagnosis.clipped):
+        norms = dict.fromkeys(f"{trace.clip_norm:.3g}" for trace in failed)
+        lines.append(
+            f"With gradients clipped to {' or '.join(norms)} it does not train stably at "
+            f"{_rates(failed)}."
         )
     feasible = [trace for trace in diagnosis.adam if trace.stable]
     if feasible:
         trace = min(feasible, key=lambda trace: trace.best_val_loss)
         lines.append(
             f"adam trains stably at {trace.base_lr:.3g}: best validation loss "
-            f"{trace.best_val_loss:.3g} against {diagnosis.best.best_val_loss:.3g} at lr*."
+            f"{trace.best_val_loss:.3g} against {diagnosis.best.best_val_loss:.3g} at lr* after as "
+            "many updates."
         )
-    lines.append(
-        "In the network, normalisation, residual connections or branches that start at "
-        "zero make training more stable."
-    )
-    if diagnosis.cure is None:
-        lines.append(f"Else lower the rate: search below {unstable:.3g}.")
+    return lines
+
+
+def _holds(trace: Trace) -> bool:
+    return trace.stable
+
+
+def _without(traces: Sequence[Trace]) -> list[Trace]:
+    """Return those at rates that none of them has trained at."""
+    reached = {trace.base_lr for trace in traces if trace.stable}
+    return [trace for trace in traces if trace.base_lr not in reached]
+
+
+def _times(trace: Trace, unstable: float) -> str:
+    return f"{trace.base_lr:.3g}, {trace.base_lr / unstable:.3g} × the unstable rate,"
+
+
+def _rates(traces: Sequence[Trace]) -> str:
+    return " or ".join(dict.fromkeys(f"{trace.base_lr:.3g}" for trace in traces))
+
+
+def _compared(diagnosis: Diagnosis) -> list[str]:
+    """Say how what helps compares with lr* at full length, by the best checkpoint of each."""
+    if not diagnosis.full_length:
+        return []
+    plain, *cures = diagnosis.full_length
+    lines = [
+        f"At full length ({diagnosis.full_run} updates) the best checkpoint at lr* has a "
+        f"validation loss of {plain.best_val_loss:.3g}:"
+    ]
+    for trace in cures:
+        how = (
+            f"with {trace.warmup_steps} updates of warmup laid before it"
+            if trace.warmup_steps
+            else f"clipped to {trace.clip_norm:.3g}"
+        )
+        if not trace.finite:
+            end = "it cannot keep: in the end its loss is not finite"
+        elif not holds(trace, plain):
+            end = "does not come near"
+        else:
+            better = trace.best_val_loss < plain.best_val_loss
+            end = "is better" if better else "is no better at this constant rate"
+        lines.append(f"- {trace.base_lr:.3g} {how}: {trace.best_val_loss:.3g}, which {end}.")
     return lines
 
 

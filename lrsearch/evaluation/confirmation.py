@@ -23,7 +23,7 @@ class Entry:
 
     `trial` is its number in the search, if it was one, and `searched` its value there. By seed,
     `values` is what it came to on the test set and `validation` on the data that chose it;
-    `diverged` are the seeds on which it did.
+    `diverged` and `failed_to_train` are the seeds on which it did.
     """
 
     name: str
@@ -33,11 +33,19 @@ class Entry:
     values: dict[int, float]
     validation: dict[int, float]
     diverged: list[int]
+    failed_to_train: list[int]
+
+    @property
+    def infeasible(self) -> str:
+        """How it ended on which share of the seeds, in words; "" where it trained on all."""
+        bad = {"diverged": self.diverged, "failed to train": self.failed_to_train}
+        seeds = len(self.values) + sum(map(len, bad.values()))
+        return " and ".join(f"{how} on {len(on)} of {seeds} seeds" for how, on in bad.items() if on)
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The result of a confirmation; `compared` are the entries that diverged on no seed, in order.
+    """The result of a confirmation; `compared` are the entries that trained on every seed.
 
     Without any such entry there is neither a winner nor a comparison.
     """
@@ -101,10 +109,11 @@ def read_confirmation(study: Study) -> Confirmation:
             searched=None if number is None else searched.get(number),
             values={seed: metrics.get(metric, np.nan) for seed, metrics in last.items()},
             validation={seed: metrics.get(validation, np.nan) for seed, metrics in last.items()},
-            diverged=sorted(set(of_seed) - set(last)),
+            diverged=sorted(s for s, trial in of_seed.items() if trial.diverged),
+            failed_to_train=sorted(s for s, trial in of_seed.items() if trial.failed_to_train),
         )
         entries.append(entry)
-    compared = [entry for entry in entries if not entry.diverged]
+    compared = [entry for entry in entries if not entry.infeasible]
     maximize = study.spec.study.direction == "maximize"
     table = np.array([[entry.values[seed] for seed in confirm.seeds] for entry in compared])
     comparison = compare(table, maximize=maximize) if compared else None

@@ -27,7 +27,8 @@ class FamilyResult:
 
     `entry` is its best schedule, confirmed; `epochs` the mean number of epochs in which that comes
     to 99 % of its final accuracy, none for a metric that is minimized; `decades` the width of the
-    region of `base_lr` within 0.5 pp of the best; `diverged` the share of trials that did.
+    region of `base_lr` within 0.5 pp of the best; `infeasible` the share of trials that diverged or
+    failed to train.
     """
 
     family: str
@@ -35,7 +36,7 @@ class FamilyResult:
     params: dict[str, Any]
     epochs: float | None
     decades: float
-    diverged: float
+    infeasible: float
 
 
 def family_specs(spec: StudySpec, names: Sequence[str] = ()) -> dict[str, StudySpec]:
@@ -89,14 +90,14 @@ def comparison_spec(spec: StudySpec, searches: dict[str, Study], seeds: int) -> 
 def read_comparison(
     confirming: Study, searches: dict[str, Study]
 ) -> tuple[Confirmation, list[FamilyResult]]:
-    """Read what came of each family, the best first and those that diverged last."""
+    """Read what came of each family, the best first and infeasible ones last."""
     fresh = read_confirmation(confirming)
     results = [_result(fresh, entry, confirming, searches[entry.name]) for entry in fresh.entries]
     sign = -1 if fresh.maximize else 1
 
     def place(result: FamilyResult) -> tuple[bool, float]:
         values = list(result.entry.values.values())
-        return bool(result.entry.diverged), sign * float(np.mean(values or [0.0]))
+        return bool(result.entry.infeasible), sign * float(np.mean(values or [0.0]))
 
     return fresh, sorted(results, key=place)
 
@@ -123,7 +124,7 @@ def _result(fresh: Confirmation, entry: Entry, confirming: Study, search: Study)
         params=dict(best.params),
         epochs=_epochs_to_the_end(confirming, index) if fresh.maximize else None,
         decades=math.log10(max(good) / min(good)),
-        diverged=sum(trial.diverged is not None for trial in trials) / len(trials),
+        infeasible=sum(trial.infeasible for trial in trials) / len(trials),
     )
 
 

@@ -11,7 +11,7 @@ def summarize(confirmation: Confirmation) -> list[str]:
     """Return the result of a confirmation as sentences."""
     winner, comparison = confirmation.winner, confirmation.comparison
     if winner is None or comparison is None:
-        return ["Every schedule diverged on a seed; none can be recommended. Lower base_lr."]
+        return ["No schedule trained on every seed; none can be recommended. Lower base_lr."]
     seeds = len(confirmation.seeds)
     said = []
     for index in np.argsort(comparison.difference):
@@ -47,8 +47,8 @@ def summarize(confirmation: Confirmation) -> list[str]:
                 f"{worst:.4f} to {best:.4f}"
             )
     for entry in confirmation.entries:
-        if entry.diverged:
-            said.append(f"{entry.name} diverged on {len(entry.diverged)} of {seeds} seeds")
+        if entry.infeasible:
+            said.append(f"{entry.name} {entry.infeasible}")
     if (bias := selection_bias(winner)) is not None:
         rosy = bias if confirmation.maximize else -bias
         fresh = np.mean(list(winner.validation.values()))
@@ -64,7 +64,7 @@ def confirmed_rows(confirmation: Confirmation) -> list[list[str]]:
     """Return a row for each entry, the best first.
 
     Columns: name, base_lr, mean ± half its 95 % interval, standard deviation, how far it lies
-    behind the best on the same seeds ± half the interval of that; those that diverged last. An
+    behind the best on the same seeds ± half the interval of that; infeasible ones last. An
     interval that the seeds are too few for is left out.
     """
     rows = []
@@ -78,9 +78,9 @@ def confirmed_rows(confirmation: Confirmation) -> list[list[str]]:
             last = "the best" if entry is confirmation.winner else behind
             rows.append([entry.name, f"{entry.schedule.base_lr:.4g}", mean, deviation, last])
     for entry in confirmation.entries:
-        if entry.diverged:
-            ran = f"diverged on {len(entry.diverged)} of {len(confirmation.seeds)}"
-            rows.append([entry.name, f"{entry.schedule.base_lr:.4g}", ran, "", ""])
+        if entry.infeasible:
+            rate = f"{entry.schedule.base_lr:.4g}"
+            rows.append([entry.name, rate, entry.infeasible, "", ""])
     return rows
 
 

@@ -16,6 +16,7 @@ from lrsearch.study import StudySpec, TrialRecord
 
 _BEST = 10
 _PARAMETERS = "warmup and parameters"
+_ENDS = ("complete", "pruned", "failed to train", "diverged", "failed")
 
 
 def best_schedules(data: StudyData) -> Table:
@@ -56,7 +57,7 @@ def spent(data: StudyData) -> Table:
     """Return by family how trials ended, the epochs they took and what pruning saved."""
     groups = {name: [t for t in data.trials if t.family == name] for name in data.families}
     rows = [_spent_row(data, name, trials) for name, trials in groups.items()]
-    head = ("family", "best", "complete", "pruned", "diverged", "failed", "epochs", "epochs saved")
+    head = ("family", "best", *_ENDS, "epochs", "epochs saved")
     return Table(head, [*rows, _spent_row(data, "all", data.trials)])
 
 
@@ -121,7 +122,7 @@ def _trial_row(trial: TrialRecord) -> tuple[str, ...]:
 def _spent_row(data: StudyData, name: str, trials: Sequence[TrialRecord]) -> tuple[str, ...]:
     best = next((trial for trial in data.ranked if name in ("all", trial.family)), None)
     outcomes = Counter(trial.outcome for trial in trials)
-    counts = (outcomes[name] for name in ("complete", "pruned", "diverged", "failed"))
+    counts = (outcomes[name] for name in _ENDS)
     epochs = sum(len(trial.epochs) for trial in trials)
     value = f"{best.mean:.4f}" if best else ""
     return name, value, *map(str, (*counts, epochs, sum(map(data.saved, trials))))

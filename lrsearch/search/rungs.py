@@ -80,7 +80,7 @@ class Standing:
     Args:
         number: the trial's.
         values: what it came to on each rung that it has trained, from the first on. Of one that has
-            diverged on a further seed leave out its full runs: it is not to be the best.
+            diverged or failed to train on a full run leave out these: it is not to be the best.
         state: "waiting" if it can go on or end, "running", or "ended".
     """
 

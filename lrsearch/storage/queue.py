@@ -66,7 +66,7 @@ class BegunTrial(NamedTuple):
     """A trial that has begun: its number, its reports by step, whether it waits, runs or has ended.
 
     One that waits has trained a rung, and may go on to the next or end. One that was pruned after a
-    full run has diverged on a further seed.
+    full run has diverged or failed to train on a further seed.
     """
 
     number: int

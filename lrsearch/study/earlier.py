@@ -11,6 +11,7 @@ from optuna.study import StudyDirection
 from lrsearch.errors import StudyError
 from lrsearch.schedules import Schedule
 from lrsearch.search import SearchSpace, study_in_memory
+from lrsearch.study.records import Constraint
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import Study
 from lrsearch.tasks import Task, clock_of
@@ -38,7 +39,7 @@ def earlier_trials(earlier: Study, spec: StudySpec, task: Task) -> list[dict[str
     for record in earlier.records():
         if record.schedule is None or record.duplicate_of is not None or record.error:
             continue
-        if not (record.reports or record.diverged):
+        if not (record.reports or record.infeasible):
             continue
         if (trial := _suggested(space, record.schedule, total_steps)) is None:
             continue
@@ -50,7 +51,8 @@ def earlier_trials(earlier: Study, spec: StudySpec, task: Task) -> list[dict[str
                 },
                 "value": record.mean,
                 "reports": {str(step): value for step, value in record.reports.items()},
-                "diverged": record.diverged is not None,
+                Constraint.DIVERGED: record.diverged is not None,
+                Constraint.FAILED_TO_TRAIN: record.failed_to_train,
             }
         )
     if not found:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import cached_property
 from itertools import groupby
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution, json_to_distribution
@@ -18,9 +20,8 @@ from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve, sketched
 from lrsearch.search import Rung, values_in_full
 from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
 from lrsearch.study.spec import StudySpec
+from lrsearch.tasks import JUMP, is_near
 
-UNSTABLE_JUMP = 0.5
-"""A loss that rises by this share of the run's first loss between two batches is unstable."""
 MAX_BASE_LR_DIFFERENCE = 0.05
 """Only schedules whose `base_lr` differ by less may be the same: all families come near it."""
 
@@ -49,10 +50,21 @@ class Attribute:
     """True where its curve is all but zero, and nothing was trained."""
     DIVERGED = "diverged"
     """`{run, epoch, step, lr}`: where its loss was no longer finite."""
+    FAILED_TO_TRAIN = "failed_to_train"
+    """Whether the last of its runs ended no better than a guess."""
     STABILITY = "stability"
-    """`{grad_norm, loss_jump, loss_jump_step}`: the largest of all its epochs."""
+    """`{grad_norm, loss_jump, loss_jump_step}`: the largest of all its epochs; `loss`, its last."""
     ERROR = "error"
     """What it failed by."""
+
+
+class Constraint(StrEnum):
+    """What a trial may break; then samplers rank it last. In Optuna a value above 0 breaks it."""
+
+    DIVERGED = "diverged"
+    """Its loss was no longer finite."""
+    FAILED_TO_TRAIN = "failed_to_train"
+    """The last of its runs ended no better than a guess, or its curve is all but zero."""
 
 
 class Divergence(NamedTuple):
@@ -67,12 +79,14 @@ class Divergence(NamedTuple):
 class Stability(NamedTuple):
     """A trial's largest gradient norm, and the largest rise of its loss from batch to batch.
 
-    The rise is a share of the run's first loss; `step` is its update.
+    The rise is that above the lowest so far (`lrsearch.tasks.rises`); `step` is its update. `loss`
+    is the validation loss after the last epoch, where there is one.
     """
 
     grad_norm: float
     loss_jump: float
     loss_jump_step: int
+    loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,7 @@ class TrialRecord:
         duplicate_of: the trial whose result it has, where its curve is the same.
         degenerate: whether its curve is all but zero; then nothing was trained.
         diverged: where it did, if it did.
+        failed_to_train: whether the last of its runs ended no better than a guess.
         stability: how stable training was, where its task measures that.
         error: what it failed by, if it did.
         began: when it began.
@@ -122,6 +137,7 @@ class TrialRecord:
     duplicate_of: int | None
     degenerate: bool
     diverged: Divergence | None
+    failed_to_train: bool
     stability: Stability | None
     error: str | None
     began: datetime | None
@@ -136,14 +152,14 @@ class TrialRecord:
     @property
     def full_values(self) -> tuple[float, ...]:
         """What it came to on each full run that it has trained, one for each seed."""
-        if self.diverged:
+        if self.infeasible:
             return ()
         found = values_in_full(self.reports, self.rungs)
         return found or (() if self.final_value is None else (self.final_value,))
 
     @property
     def mean(self) -> float | None:
-        """The mean of its full runs; none if it has trained none, or diverged."""
+        """The mean of its full runs; none if it has trained none, or is infeasible."""
         return fmean(self.full_values) if self.full_values else None
 
     @property
@@ -169,12 +185,14 @@ class TrialRecord:
 
     @property
     def outcome(self) -> str:
-        """How it ended: complete, pruned, diverged, failed; or running or waiting.
+        """How it ended: complete, pruned, diverged, failed to train, failed; running or waiting.
 
         One that may yet go on counts by what it has trained so far: in full, or on a short horizon.
         """
         if self.diverged:
             return "diverged"
+        if self.failed_to_train and self.state != TrialState.RUNNING:
+            return "failed to train"
         if self.full_values:
             return "complete"
         if self.state == TrialState.WAITING and self.reports:
@@ -183,18 +201,17 @@ class TrialRecord:
 
     @property
     def value(self) -> float | None:
-        """What trials are compared by: its mean, or the last it reported; none if it diverged."""
-        if self.diverged:
+        """What trials are compared by: its mean, or the last it reported; none if infeasible."""
+        if self.infeasible:
             return None
         if self.mean is not None:
             return self.mean
         return self.reports[max(self.reports)] if self.reports else None
 
     @property
-    def unstable(self) -> bool:
-        """Whether its loss jumped and it did not diverge; evaluations each epoch miss that."""
-        jumped = self.stability is not None and self.stability.loss_jump > UNSTABLE_JUMP
-        return jumped and not self.diverged
+    def infeasible(self) -> bool:
+        """Whether it diverged or failed to train: it ranks last, and is never handed over."""
+        return self.diverged is not None or self.failed_to_train
 
     @property
     def family(self) -> str:
@@ -232,6 +249,12 @@ class TrialRecord:
         few = len(within) <= MAX_POINTS and any(name in metrics for _, metrics in within)
         points = within if few else whole
         return [(step, metrics[name]) for step, metrics in points if name in metrics]
+
+    @property
+    def last_length(self) -> int:
+        """The epochs of the last of its runs that it has reported of; 0 if of none."""
+        ended = [rung.epochs for rung in self.rungs if rung.step in self.reports]
+        return ended[-1] if ended else max(self.reports, default=0)
 
     @property
     def horizon(self) -> int:
@@ -320,6 +343,7 @@ def as_record(
         duplicate_of=attrs.get(Attribute.DUPLICATE_OF),
         degenerate=bool(attrs.get(Attribute.DEGENERATE)),
         diverged=Divergence(**diverged) if diverged else None,
+        failed_to_train=bool(attrs.get(Attribute.FAILED_TO_TRAIN)),
         stability=Stability(**stability) if stability else None,
         error=attrs.get(Attribute.ERROR),
         began=trial.datetime_start,
@@ -342,6 +366,24 @@ def ranked(trials: Iterable[TrialRecord], *, maximize: bool) -> list[TrialRecord
         return not in_full, horizon, sign * (trial.value or 0.0)
 
     return sorted((trial for trial in trials if trial.value is not None), key=place)
+
+
+def recovered(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that were unstable but recovered; evaluations each epoch miss these.
+
+    The loss of such a trial jumped in one of its runs, and after its last run it has learned and
+    lies near (`is_near`) the middle of the trials whose last run was as long.
+    """
+    by_length: dict[int, list[float]] = defaultdict(list)
+    jumped = []
+    for record in records:
+        stability = record.stability
+        if record.infeasible or stability is None or stability.loss is None:
+            continue
+        by_length[record.last_length].append(stability.loss)
+        if stability.loss_jump > JUMP:
+            jumped.append((record, stability.loss))
+    return [r for r, loss in jumped if is_near(loss, median(by_length[r.last_length]))]
 
 
 def find_duplicate(trial: Trial, spec: StudySpec, rungs: Sequence[Rung]) -> TrialRecord | None:
@@ -391,7 +433,7 @@ def read_earlier(stored: list[dict[str, Any]]) -> list[FrozenTrial]:
                 name: json_to_distribution(text) for name, text in each["distributions"].items()
             },
             intermediate_values={int(step): value for step, value in each["reports"].items()},
-            constraints={"diverged": 1.0} if each["diverged"] else None,
+            constraints={name: 1.0 for name in Constraint if each.get(name)} or None,
         )
         for each in stored
     ]

@@ -18,7 +18,7 @@ from lrsearch.storage import (
     read_workers,
     slow_trials,
 )
-from lrsearch.study.records import TrialRecord, epochs_by_trial, ranked
+from lrsearch.study.records import TrialRecord, epochs_by_trial, ranked, recovered
 from lrsearch.study.study import Study
 
 _FEW = 3
@@ -74,7 +74,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a study stands. A diverged trial counts under `pruned` too.
+    """Where a study stands. A trial that diverged or failed to train counts under `pruned` too.
 
     A trial that waits to go on counts by what it has trained: in full (`complete`), or on a short
     horizon (`pruned`); `waiting` are those that have yet to begin.
@@ -84,9 +84,9 @@ class Status:
 
     `duplicates` are trials whose curve another trial had trained before. `epochs` were trained in
     all, of a budget of `epochs_target` if there is one; `full_epochs` had each finished trial
-    trained the full run once. `unstable` are the trials whose loss jumped up between two batches
-    but stayed finite. `leading` are the few best trials, the best first; `latest` those that have
-    trained last, the last first.
+    trained the full run once. `unstable` are the trials whose loss jumped, but which recovered.
+    `leading` are the few best trials, the best first; `latest` those that have trained last, the
+    last first.
     """
 
     study: str
@@ -95,6 +95,7 @@ class Status:
     complete: int
     pruned: int
     diverged: int
+    failed_to_train: int
     failed: int
     running: int
     interrupted: int
@@ -143,7 +144,7 @@ def read_status(study: Study) -> Status:
     records = study.records()
     rest = [record for record in records if record.state != TrialState.RUNNING]
     count = Counter(record.outcome for record in rest)
-    pruned = count["pruned"] + count["diverged"]
+    pruned = count["pruned"] + count["diverged"] + count["failed to train"]
     finished = count["complete"] + pruned
     workers = _read_workers(study, {record.id: record for record in records})
     running = sum(len(worker.trials) for worker in workers if worker.alive)
@@ -155,6 +156,7 @@ def read_status(study: Study) -> Status:
         complete=count["complete"],
         pruned=pruned,
         diverged=sum(record.diverged is not None for record in records),
+        failed_to_train=count["failed to train"],
         failed=count["failed"],
         running=running,
         interrupted=max(0, begun - running),
@@ -163,7 +165,7 @@ def read_status(study: Study) -> Status:
         epochs=count_epochs(study.storage, study.study_id),
         epochs_target=study.epochs_target,
         full_epochs=finished * study.rungs[-1].epochs,
-        unstable=[record.number for record in records if record.unstable],
+        unstable=[record.number for record in recovered(records)],
         leading=_leading(study, rest),
         latest=_latest(study, rest),
         workers=workers,
@@ -174,13 +176,16 @@ def no_result(status: Status) -> str:
     """Return why a study that has ended has no result, and what helps."""
     if status.failed and not status.finished:
         return "every trial failed; `lrsearch status` and the logs say by what: mend that"
-    if status.diverged and status.diverged == status.finished:
+    ends = {"diverged": status.diverged, "failed to train": status.failed_to_train}
+    how = " or ".join(name for name, count in ends.items() if count)
+    if how and sum(ends.values()) == status.finished:
         return (
-            f"all {status.diverged} trials diverged: lower space.base_lr, where `lrsearch find-lr` "
-            "suggests a range; if low rates diverge too, check the loss and the data"
+            f"all {status.finished} trials {how}: lower space.base_lr, where `lrsearch find-lr` "
+            "suggests a range; if low rates do too, check the loss and the data"
         )
+    shown = ", ".join(f"{count} {name}" for name, count in ends.items())
     return (
-        f"no trial was trained in full: {status.finished} ended before ({status.diverged} diverged)"
+        f"no trial was trained in full: {status.finished} ended before ({shown})"
         ", and the budget is used up; raise it with `lrsearch resume` (--trials, --epochs, --time)"
     )
 

@@ -157,7 +157,9 @@ class Study:
         """
         record = self.record(number)
         if record.mean is None:
-            raise StudyError(f"trial {number} is {record.outcome}, not complete; choose another")
+            raise StudyError(
+                f'trial {number} is not complete, but "{record.outcome}"; choose another'
+            )
         return record
 
     def trials_dataframe(self) -> Any:

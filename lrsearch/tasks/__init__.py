@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.tasks.devices import Slot, out_of_memory, prepare_torch, slots
+from lrsearch.tasks.learning import JUMP, has_fallen, is_near, rises
 from lrsearch.tasks.task import (
     IN_PROCESS,
     Progress,
@@ -20,12 +21,14 @@ from lrsearch.tasks.task import (
 )
 
 if TYPE_CHECKING:
+    from lrsearch.tasks.loop import as_input
     from lrsearch.tasks.supervised import Supervised, require_supervised
     from lrsearch.tasks.training import Data, Training
 
 
 _NEED_TORCH = {
     "Data": "training",
+    "as_input": "loop",
     "Supervised": "supervised",
     "Training": "training",
     "require_supervised": "supervised",

@@ -78,8 +78,8 @@ def task(
         validate_on: "held_out", or "test": all 60,000 training images train, and the test images
             are read after every epoch, as textbooks do. `val_accuracy` is then the test accuracy.
             To show how schedules train, not to choose one: no image is left to test the choice on.
-        clip_norm: a gradient with a larger L2 norm is scaled down to it. In a study file `"p90"`
-            has `launch` measure one: the 90th percentile of the gradient's norms.
+        clip_norm: a gradient with a larger L2 norm is scaled down to it. In a study file `"p90"`,
+            `"p95"` or the like has `launch` measure one: that percentile of the gradient's norms.
         precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
 
     Raises:

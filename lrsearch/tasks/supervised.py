@@ -10,18 +10,19 @@ from hashlib import sha256
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Float, LrEvery, Schedule
+from lrsearch.tasks.chance import constant_guess_loss
 from lrsearch.tasks.curve import within_epoch
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
 from lrsearch.tasks.precision import PRECISIONS, Precision
 from lrsearch.tasks.task import Progress, Task, clock_of
-from lrsearch.tasks.training import Data, Training, run_state
+from lrsearch.tasks.training import Data, Training, restored, run_state
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,13 @@ class Supervised:
         training = self.start(seed=seed, device=device, lr=schedule.base_lr)
         clock = clock_of(self, epochs, schedule)
         scheduler = schedule.torch(training.optimizer, clock.length)
-        history = History()
+        history = History(self.baseline(training))
         first = 0
         if state is not None:
             first = state["epoch"]
             training.load_state_dict(state)
             scheduler.load_state_dict(state["scheduler"])
-            history = History(state["first_loss"], state["last_loss"])
+            history = restored(history, state)
 
         for epoch in range(first, epochs):
             lead = clock.lead_steps
@@ -166,6 +167,7 @@ class Supervised:
                 curve=curve,
                 capture=partial(run_state, epoch + 1, training, scheduler, history),
                 test=lambda: training.test(self.named_metrics("test")),
+                learned=history.learned(metrics["val_loss"]),
             )
             yield progress
             if progress.diverged:
@@ -210,9 +212,30 @@ class Supervised:
             digest.update(tensor.cpu().numpy().tobytes())
         return f"sha256:{digest.hexdigest()}"
 
+    def baseline(self, training: Training) -> float | None:
+        """Return the validation loss that a run must beat to have learned; `None` if unknown.
+
+        The lower of the untrained network's and that of the best constant guess. It is measured
+        once for each seed.
+
+        Args:
+            training: fresh from `start`.
+        """
+        if training.seed not in self._baselines:
+            lowest = self.baseline_on(training, *training.data.validation)
+            self._baselines[training.seed] = lowest if math.isfinite(lowest) else None
+        return self._baselines[training.seed]
+
+    def baseline_on(self, training: Training, inputs: Tensor, targets: Tensor) -> float:
+        """Return the same on other examples; infinite if unknown."""
+        outputs = training.outputs(inputs[: self.batch_size])
+        guess = constant_guess_loss(self.loss, outputs, inputs, targets)
+        known = [training.loss_on(inputs, targets), math.inf if guess is None else guess]
+        return min(filter(math.isfinite, known), default=math.inf)
+
     def validation_loss(self, training: Training) -> float:
         """Return the loss over the validation data."""
-        return training.validate({"val_loss": self.loss})["val_loss"]
+        return training.loss_on(*training.data.validation)
 
     def start(self, *, seed: int, device: str, lr: float) -> Training:
         """Return a fresh network in training; what comes of its rate is the caller's to say."""
@@ -233,6 +256,11 @@ class Supervised:
         if callable(self.optimizer):
             return self.optimizer(network)
         return build_optimizer(self.optimizer, network.parameters(), lr)
+
+    @cached_property
+    def _baselines(self) -> dict[int, float | None]:
+        """By seed, what `baseline` has measured."""
+        return {}
 
     @cached_property
     def _data(self) -> Data:

@@ -39,6 +39,8 @@ class Progress:
             after the last epoch of a run that confirms a schedule, before the run goes on.
         curve: how the epoch went within, if the task says: a few pairs of the updates so far and
             what was measured since the pair before, such as `(50, {"train_loss": 1.9})`.
+        learned: whether the run's loss has fallen by now below what a guess gives; `None` if the
+            task does not say. A run that ends without has failed to train.
 
     Example:
         >>> Progress(1, {"val_loss": 0.7}).diverged, Progress(2, {"val_loss": math.nan}).diverged
@@ -55,6 +57,7 @@ class Progress:
     capture: Callable[[], dict[str, Any]] | None = None
     test: Callable[[], Mapping[str, float]] | None = None
     curve: Sequence[tuple[int, Mapping[str, float]]] = ()
+    learned: bool | None = None
 
     def __post_init__(self) -> None:
         if type(self.epoch) is not int or self.epoch < 1:

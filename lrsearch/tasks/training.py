@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from lrsearch.schedules import ScheduleLR
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, as_input, evaluate, updates
 from lrsearch.tasks.optimizers import set_mode
-from lrsearch.tasks.precision import Precision
+from lrsearch.tasks.precision import Precision, forward, products
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,21 @@ class Training:
         set_mode(self.optimizer, "eval")
         return evaluate(self.network, metrics, inputs, targets, precision=self.precision)
 
+    def loss_on(self, inputs: Tensor, targets: Tensor) -> float:
+        """Return the loss on some examples, as in an evaluation."""
+        set_mode(self.optimizer, "eval")
+        metrics = {"loss": self.loss}
+        return evaluate(self.network, metrics, inputs, targets, precision=self.precision)["loss"]
+
+    @torch.no_grad()
+    def outputs(self, inputs: Tensor) -> object:
+        """Return the network's outputs as in an evaluation."""
+        self.network.eval()
+        with products(self.precision, inputs.device), forward(self.precision, inputs.device):
+            outputs: object = self.network(as_input(inputs))
+        self.network.train()
+        return outputs
+
     def trained(self) -> dict[str, nn.Parameter]:
         """Return, by name, the parameters that the loss has a gradient for; others stay as is."""
         probe = deepcopy(self.network).train()
@@ -163,6 +179,12 @@ class Training:
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
 
 
+def restored(history: History, state: Mapping[str, Any]) -> History:
+    """Return a run's history as `run_state` kept it; versions before kept no lowest loss."""
+    lowest = state.get("lowest_loss", math.inf)
+    return replace(history, first_loss=state["first_loss"], lowest_loss=lowest)
+
+
 def run_state(
     epoch: int, training: Training, scheduler: ScheduleLR, history: History
 ) -> dict[str, Any]:
@@ -172,5 +194,5 @@ def run_state(
         **training.state_dict(),
         "scheduler": scheduler.state_dict(),
         "first_loss": history.first_loss,
-        "last_loss": history.last_loss,
+        "lowest_loss": history.lowest_loss,
     }

@@ -40,7 +40,7 @@ class RungPlan:
         values = values_of(trial.reports, self.climb.rungs)
         if trial.state in ("waiting", "running"):
             return Standing(trial.number, values, trial.state)
-        if trial.state == "pruned":  # if on a further seed, it diverged, and is no longer the best
+        if trial.state == "pruned":  # if on a full run, it was infeasible, and is not the best
             values = values[: self.climb.first_full]
         return Standing(trial.number, values, "ended")
 

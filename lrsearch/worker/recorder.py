@@ -30,6 +30,10 @@ class Recorder(Protocol):
         """Keep what an epoch showed."""
         ...
 
+    def rows(self) -> list[EpochMetrics]:
+        """Return what the trial's epochs have shown, by run and epoch."""
+        ...
+
     def transaction(self) -> AbstractContextManager[object]:
         """Make all that is written in a block one transaction."""
         ...
@@ -70,6 +74,10 @@ class TrialRecorder:
     def record(self, row: EpochMetrics) -> None:
         """Store what an epoch showed."""
         record_metrics(self.study.storage, self.study.study_id, self.lease.worker_id, row)
+
+    def rows(self) -> list[EpochMetrics]:
+        """Read what is stored of the trial's epochs."""
+        return read_metrics(self.study.storage, self.study.study_id, [self.lease.number])
 
     def transaction(self) -> AbstractContextManager[object]:
         """Make what is written in the block one transaction."""

@@ -16,7 +16,7 @@ from typing import Protocol
 from optuna.trial import TrialState
 
 from lrsearch.errors import LrsearchError, StorageError, TaskError
-from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, ended_among, read_metrics
+from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, ended_among
 from lrsearch.study import Attribute, Study
 from lrsearch.tasks import Progress, out_of_memory, run_task
 from lrsearch.worker.callbacks import Callbacks
@@ -318,14 +318,15 @@ class Trainer:
 
     def _keep_stability(self, trial: TrialInTraining) -> None:
         """Keep the trial's largest gradient norm and loss jump, where its task measures them."""
-        number = trial.trial.number
-        rows = read_metrics(self.study.storage, self.study.study_id, [number])
+        rows = trial.recorder.rows()
         measured = [row.metrics for row in rows if "loss_jump" in row.metrics]
         if measured:
             worst = max(measured, key=lambda metrics: metrics["loss_jump"])
             largest = {name: worst[name] for name in ("loss_jump", "loss_jump_step")}
             largest["grad_norm"] = max(metrics["grad_norm"] for metrics in measured)
-            trial.trial.set_user_attr(Attribute.STABILITY, largest)
+            trial.trial.set_user_attr(
+                Attribute.STABILITY, largest | {"loss": rows[-1].metrics.get("val_loss")}
+            )
 
     def _caching_reads(self) -> AbstractContextManager[None]:
         return self.study.storage.caching_reads(self.study.study_id)

@@ -24,7 +24,7 @@ from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Schedule, is_degenerate
 from lrsearch.search import Rung
 from lrsearch.storage import END, EpochMetrics
-from lrsearch.study import Attribute, StudySpec, TrialRecord, as_record, find_duplicate
+from lrsearch.study import Attribute, Constraint, StudySpec, TrialRecord, as_record, find_duplicate
 from lrsearch.tasks import Progress, Task, check_importable, clock_of, load_task, with_options
 from lrsearch.worker.recorder import Recorder
 
@@ -149,6 +149,7 @@ class TrialInTraining:
         compares = ends or self.spec.compares_epochs
         row = self._row(run, progress)
         self._epochs_done = progress.epoch
+        failed = ends and progress.learned is False
         with self.recorder.transaction():
             self.recorder.record(row)
             if progress.diverged:
@@ -159,7 +160,11 @@ class TrialInTraining:
             step = self.rungs[run.number].step if ends else progress.epoch
             if compares and step not in self._reported:
                 self.trial.report(value, step)
-        if ends and self.rung is not None:
+            if failed or (ends and self.trial.user_attrs.get(Attribute.FAILED_TO_TRAIN)):
+                self.trial.set_user_attr(Attribute.FAILED_TO_TRAIN, failed)
+        if failed and self.rungs[run.number].full:
+            self.wants = self._prune()
+        elif ends and self.rung is not None:
             self.wants = Pause()
         elif ends and run.number == len(self.rungs) - 1:
             self.wants = Outcome(TrialState.COMPLETE, value)
@@ -187,7 +192,7 @@ class TrialInTraining:
         assert isinstance(decision, Decision)
         run = decision.run
         if self.trial.should_prune():
-            self.wants = Outcome(TrialState.PRUNED)
+            self.wants = self._prune()
         elif decision.progress.epoch == run.epochs:
             self.recorder.save(run.number + 1, 0, None)
             self.wants = self._run(run.number + 1, None)
@@ -221,13 +226,15 @@ class TrialInTraining:
                 self._describe()
         attrs = self.trial.user_attrs
         if Attribute.DEGENERATE in attrs:
-            self.trial.set_constraint("trains", 1.0)
+            self.trial.set_constraint(Constraint.FAILED_TO_TRAIN, 1.0)
             return Outcome(TrialState.PRUNED)
         if Attribute.DUPLICATE_OF in attrs:
             if self.rung is not None:
-                return Outcome(TrialState.PRUNED)  # the other may yet go on
+                return self._prune()  # the other may yet go on
             other = self.trial.study.get_trials(deepcopy=False)[attrs[Attribute.DUPLICATE_OF]]
-            return Outcome(other.state, other.value if other.state == TrialState.COMPLETE else None)
+            if other.state == TrialState.COMPLETE:
+                return Outcome(TrialState.COMPLETE, other.value)
+            return self._prune()
         if self.rung == END:
             return self._end()
         number, state = self.recorder.load()
@@ -239,7 +246,17 @@ class TrialInTraining:
         """Return how it ends after it has waited: complete if it was trained in full."""
         frozen = self.trial.study.get_trials(deepcopy=False)[self.trial.number]
         mean = as_record(frozen, self.spec, self.rungs).mean
-        return Outcome(TrialState.PRUNED if mean is None else TrialState.COMPLETE, mean)
+        return self._prune() if mean is None else Outcome(TrialState.COMPLETE, mean)
+
+    def _prune(self) -> Outcome:
+        """Return that it is pruned; where it failed to train, samplers are to rank it last.
+
+        Only now, since Optuna keeps a constraint for good: what failed on a short horizon may learn
+        on a longer one.
+        """
+        if self.trial.user_attrs.get(Attribute.FAILED_TO_TRAIN):
+            self.trial.set_constraint(Constraint.FAILED_TO_TRAIN, 1.0)
+        return Outcome(TrialState.PRUNED)
 
     def _describe(self) -> None:
         """Store what is trained, and whether that is nothing new, or nothing at all."""
@@ -257,8 +274,10 @@ class TrialInTraining:
         for step, value in other.reports.items() if self.rung is None else ():
             self.trial.report(value, step)
         if other.diverged:
-            self.trial.set_constraint("diverged", 1.0)
+            self.trial.set_constraint(Constraint.DIVERGED, 1.0)
             self.trial.set_user_attr(Attribute.DIVERGED, other.diverged._asdict())
+        if other.failed_to_train:
+            self.trial.set_user_attr(Attribute.FAILED_TO_TRAIN, True)
         self.trial.set_user_attr(Attribute.DUPLICATE_OF, other.number)
 
     def _run(self, number: int, state: dict[str, Any] | None) -> Run:
@@ -293,6 +312,6 @@ class TrialInTraining:
 
     def _mark_diverged(self, row: EpochMetrics) -> None:
         """Mark the trial infeasible, so that samplers rank it last, and say where it happened."""
-        self.trial.set_constraint("diverged", 1.0)
+        self.trial.set_constraint(Constraint.DIVERGED, 1.0)
         place = {"run": row.run, "epoch": row.epoch, "step": row.step, "lr": row.lr}
         self.trial.set_user_attr(Attribute.DIVERGED, place)

@@ -143,10 +143,8 @@ def beside(url: str, search: str, classics_name: str) -> None:
             f"{100 * comparison.difference[index]:.2f} ± {behind:.2f} |"
         )
     for entry in classics.entries:
-        if entry.diverged:
-            print(
-                f"| {entry.name} | diverged on {len(entry.diverged)} of {len(classics.seeds)} |||"
-            )
+        if entry.infeasible:
+            print(f"| {entry.name} | {entry.infeasible} |||")
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """Does the finder's domain hold the best rate? How far do the rules stray on a known curve?
 
-    python -m tests.benchmarks.finder sweep [--optimizers momentum adam] [--epochs 2] [--seeds 3]
+    python -m tests.benchmarks.finder sweep [--models lenet small_conv]
+        [--optimizers sgd momentum adam] [--images 15000] [--epochs 2] [--seeds 3]
     python -m tests.benchmarks.finder synthetic [--draws 200] [--noise 0.1]
 
-`sweep` trains LeNet on FashionMNIST at twelve constant rates, each with every seed, and compares
-the best with what `find_lr` suggests. `synthetic` draws noisy copies of a loss curve whose steepest
-point is known, and compares the rules with those of other libraries, restated from their
-descriptions.
+`sweep` trains on FashionMNIST at twelve constant rates, each with every seed, and compares the best
+with what `find_lr` suggests, twice, with other seeds. `synthetic` draws noisy copies of a loss
+curve whose steepest point is known, and compares the rules with those of other libraries, restated
+from their descriptions.
 """
 
 import argparse
+from itertools import product
 
 import numpy as np
 import torch
@@ -18,15 +20,18 @@ from lrsearch.diagnosis import RULES, find_lr, smooth
 from lrsearch.schedules import Constant, Schedule
 from lrsearch.tasks import fashion_mnist
 
+MODELS = {"lenet": "lenet", "small_conv": "tests.benchmarks.networks:small_conv"}
+TRIALS = 30
+"""Of a search, whose full runs are what the finder's cost is compared with."""
 
-def sweep(optimizer: str, epochs: int, seeds: int) -> None:
+
+def sweep(model: str, optimizer: str, images: int, epochs: int, seeds: int) -> None:
     """Print the validation accuracy of twelve constant rates, and where the best lies."""
-    task = fashion_mnist.task(optimizer=optimizer, epochs=epochs)
+    task = fashion_mnist.task(MODELS[model], optimizer, epochs=epochs, subset=images)
     domain = task.base_lr
     assert domain is not None
     rates = np.geomspace(domain.low, domain.high, 12)
-    print(f"\n{optimizer}: validation accuracy after {epochs} epochs, {seeds} seeds")
-    print(f"{'rate':>10} {'mean':>8} {'lowest':>8} {'highest':>8} {'diverged':>8}", flush=True)
+    print(f"\n{model}, {optimizer}, {images} images: {epochs} epochs, {seeds} seeds")
     means = []
     for rate in rates:
         schedule = Schedule(Constant(), float(rate))
@@ -34,17 +39,24 @@ def sweep(optimizer: str, epochs: int, seeds: int) -> None:
         for seed in range(seeds):
             *_, last = task.run(schedule, epochs=epochs, seed=seed, device="cpu")
             values.append(0.0 if last.diverged else last.metrics["val_accuracy"])
-        means.append(np.mean(values))
-        diverged = sum(value == 0.0 for value in values)
-        row = f"{means[-1]:>8.4f} {min(values):>8.4f} {max(values):>8.4f} {diverged:>8}"
-        print(f"{rate:>10.2e} {row}", flush=True)
+        means.append(float(np.mean(values)))
+    print("  " + "  ".join(f"{r:.1e}: {m:.3f}" for r, m in zip(rates, means, strict=True)))
     best = rates[int(np.argmax(means))]
-    finding = find_lr(task)
-    low, high = finding.suggested
-    for name, pick in finding.picks.items():
-        print(f"  {name:>10}: {pick.median:.2e} ({pick.low:.2e} … {pick.high:.2e})")
-    inside = "inside" if low <= best <= high else "OUTSIDE"
-    print(f"  best rate {best:.2e} lies {inside} the suggested {low:.2e} … {high:.2e}", flush=True)
+    ends = []
+    for seed in (0, 100):
+        finding = find_lr(task, seed=seed)
+        low, high = finding.suggested
+        ends.append(np.log10([low, high]))
+        inside = "inside" if low <= best <= high else "OUTSIDE"
+        cost = finding.updates / (TRIALS * epochs * task.steps_per_epoch)
+        print(
+            f"  best rate {best:.2e} lies {inside} {low:.2e} … {high:.2e} "
+            f"({np.log10(high / low):.2f} decades); {finding.updates} updates, {cost:.1%} of "
+            f"{TRIALS} full runs",
+            flush=True,
+        )
+    differ = 10 ** np.abs(ends[0] - ends[1]).max() - 1
+    print(f"  the ends of the two differ by at most {differ:.0%}", flush=True)
 
 
 CENTER = -2.07
@@ -139,7 +151,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     sweeping = commands.add_parser("sweep")
-    sweeping.add_argument("--optimizers", nargs="+", default=["momentum", "adam"])
+    sweeping.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    sweeping.add_argument("--optimizers", nargs="+", default=["sgd", "momentum", "adam"])
+    sweeping.add_argument("--images", type=int, default=15_000)
     sweeping.add_argument("--epochs", type=int, default=2)
     sweeping.add_argument("--seeds", type=int, default=3)
     drawing = commands.add_parser("synthetic")
@@ -150,8 +164,8 @@ def main() -> None:
     if arguments.command == "synthetic":
         synthetic(arguments.draws, arguments.noise)
         return
-    for optimizer in arguments.optimizers:
-        sweep(optimizer, arguments.epochs, arguments.seeds)
+    for model, optimizer in product(arguments.models, arguments.optimizers):
+        sweep(model, optimizer, arguments.images, arguments.epochs, arguments.seeds)
 
 
 if __name__ == "__main__":

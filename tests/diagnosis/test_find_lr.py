@@ -10,7 +10,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from lrsearch.diagnosis import find_lr, range_test
 from lrsearch.errors import TaskError
-from lrsearch.tasks import Data, Supervised, require_supervised
+from lrsearch.schedules import Constant, Schedule
+from lrsearch.tasks import Data, Progress, Supervised, require_supervised
 
 
 def data() -> Data:
@@ -105,14 +106,35 @@ def test_a_loss_that_never_blows_up_is_said():
     def bounded(outputs, targets):
         return nn.functional.cross_entropy(nn.functional.normalize(outputs), targets)
 
-    found = find_lr(supervised(loss=bounded), seeds=1)
+    found = find_lr(supervised(loss=bounded))
     assert found.tests[0].ended == "the highest rate"
     assert any("did not blow up" in note for note in found.notes)
 
 
-def test_a_run_shorter_than_the_test_is_noted():
-    found = find_lr(supervised(epochs=1), seeds=1)
-    assert any("more than the full run's 20" in note for note in found.notes)
+def test_it_costs_little_and_two_runs_agree_within_a_third():
+    first, second = (find_lr(supervised(), seed=seed) for seed in (0, 100))
+    for found in (first, second):
+        low, high = found.suggested
+        assert 1 <= math.log10(high / low) <= 2.001
+        assert found.updates <= 600
+        assert sum(len(test.lrs) for test in found.tests) < found.updates  # the coarse one counts
+        starts = {float(test.lrs[0]) for test in found.tests}
+        assert len(starts) == 1
+        assert starts.pop() > 1e-5  # not where nothing moves
+    for one, other in zip(first.suggested, second.suggested, strict=True):
+        assert 3 / 4 < one / other < 4 / 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_the_best_of_a_sweep_of_constant_rates_lies_inside(optimizer):
+    task = supervised(optimizer=optimizer, epochs=10)
+    low, high = find_lr(task).suggested
+    losses = {}
+    for rate in np.geomspace(task.base_lr.low, max(task.base_lr.high, 3.0), 12):
+        *_, last = task.run(Schedule(Constant(), float(rate)), epochs=10, seed=0, device="cpu")
+        losses[rate] = math.inf if last.diverged else last.metrics["val_loss"]
+    best = min(losses, key=losses.get)
+    assert low <= best <= high
 
 
 def test_parameter_groups_keep_their_ratio():
@@ -128,19 +150,53 @@ def test_parameter_groups_keep_their_ratio():
         )
     )
     try:
-        found = find_lr(supervised(optimizer=optimizer), seeds=1)
+        found = find_lr(supervised(optimizer=optimizer))
     finally:
         hook.remove()
     assert ratios == {5.0}
     assert found.suggested[0] < found.suggested[1]
 
 
-def test_other_tasks_are_refused_clearly():
-    class Bare:
-        epochs = steps_per_epoch = 1
+class Valley:
+    """Plain gradient descent in a valley, which a rate above 2 / CURVATURE climbs out of."""
 
-        def run(self, schedule, *, epochs, seed, device, state=None):
-            yield from ()
+    epochs, steps_per_epoch = 20, 5
+    CURVATURE = 40.0
 
-    with pytest.raises(TaskError, match="a Bare only says how an epoch ended"):
-        require_supervised(Bare())
+    def __init__(self, name="train_loss"):
+        self.name = name
+        self.rates = []
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        x, rng = np.array([1.0, 1.0]), np.random.default_rng(seed)
+        total = epochs * self.steps_per_epoch
+        for epoch in range(1, epochs + 1):
+            for step in range((epoch - 1) * self.steps_per_epoch, epoch * self.steps_per_epoch):
+                self.rates.append(schedule.lr(step, total))
+                noise = rng.normal(scale=0.1, size=2)
+                x = x - self.rates[-1] * (np.array([1.0, self.CURVATURE]) * x + noise)
+            yield Progress(epoch, {self.name: float(x @ (x * [0.5, self.CURVATURE / 2]))})
+
+
+@pytest.mark.parametrize("name", ["train_loss", "val_loss"])
+def test_of_a_task_that_says_only_how_an_epoch_ended_whole_epochs_are_trained(name):
+    task = Valley(name)
+    found = find_lr(task)
+    low, high = found.suggested
+    assert 0.5 < high / (2 / task.CURVATURE) < 2.5
+    assert 1 <= math.log10(high / low) <= 2.001
+    assert found.updates <= len(task.rates) < found.updates + 5 * task.steps_per_epoch
+    coarse = round(9 * 6 * (1 - 1e-9))
+    grows = np.diff(np.log(task.rates[: coarse // 2]))
+    np.testing.assert_allclose(grows, grows[0], rtol=1e-6)
+    assert [find_lr(Valley(name)).suggested for _ in range(2)] == [found.suggested] * 2
+
+
+def test_a_task_without_a_loss_is_told_what_to_give():
+    with pytest.raises(TaskError, match=r'gives score, but no loss.*yield "train_loss"'):
+        find_lr(Valley("score"))
+
+
+def test_what_needs_every_update_refuses_other_tasks_clearly():
+    with pytest.raises(TaskError, match="a Valley only says how an epoch ended"):
+        require_supervised(Valley())

@@ -279,6 +279,7 @@ def made_up(values):
             values=dict(enumerate(of_seeds)),
             validation=dict(enumerate(of_seeds)),
             diverged=[],
+            failed_to_train=[],
         )
         for number, (name, of_seeds) in enumerate(values.items())
     ]

@@ -38,8 +38,8 @@ def study(tmp_path, small_data):
             "task": {"run": RUN, "epochs": 3, "data_dir": str(small_data)},
             "space": {
                 "families": ["cosine", "step"],
-                "base_lr": {"low": 0.01, "high": 0.1},
-                "task.batch_size": {"choices": [50, 100]},
+                "base_lr": {"low": 0.2, "high": 0.5},
+                "task.batch_size": {"choices": [20, 25]},
             },
             "pruning": {"kind": "none"},
         }

@@ -157,7 +157,7 @@ def test_the_command_writes_every_format_for_other_steps(
             assert "is there already; --force overwrites it" in err
         status, out, err = run(*arguments, "--force")
         assert (status, out) == (0, f"written: {path}\n")
-        assert "note: base_lr 0.05 was found with 40 updates" in err
+        assert "note: base_lr 0.2 was found with 40 updates" in err
         text = path.read_text()
         assert len(text.splitlines()) == int(steps) + 1 if name == "csv" else steps in text
     status, out, err = run("--steps", "0")

@@ -107,12 +107,18 @@ def _trial(
     schedule = spec.search_space().suggest(asked, EPOCHS * STEPS)
     base = math.exp(-(math.log10(schedule.base_lr / 0.1) ** 2) / 4) * 0.9 + rng.normal(0, 0.02)
     base = -base if spec.study.direction == "minimize" else base
-    trained = {"complete": EPOCHS, "pruned": 1 + number % (EPOCHS - 1)}.get(outcome, 1)
+    trained = {
+        "complete": EPOCHS,
+        "failed to train": EPOCHS,
+        "pruned": 1 + number % (EPOCHS - 1),
+    }.get(outcome, 1)
     values = {epoch: base * epoch / (epoch + 0.5) for epoch in range(1, trained + 1)}
     attrs = {"schedule": schedule.to_dict(), "total_steps": EPOCHS * STEPS}
     if outcome == "diverged":
         attrs["diverged"] = {"run": 0, "epoch": 1, "step": 7, "lr": schedule.lr(7, EPOCHS * STEPS)}
         values = {}
+    if outcome == "failed to train":
+        attrs["failed_to_train"] = True
     if outcome == "failed":
         attrs["error"], values = "<b>out of memory</b>", {}
     begun = BEGUN + timedelta(seconds=10 * number)

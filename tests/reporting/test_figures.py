@@ -29,6 +29,8 @@ STUDIES = {
     "one trial": {"trials": 1},
     "one family": {"trials": 40, "families": ["cosine"]},
     "only diverged": {"trials": 12, "outcomes": ["diverged"]},
+    "only untrained": {"trials": 12, "outcomes": ["failed to train"]},
+    "every outcome": {"trials": 40, "outcomes": ["complete", "failed to train", "diverged"]},
     "only pruned": {"trials": 12, "outcomes": ["pruned"]},
     "only failed": {"trials": 3, "outcomes": ["failed"]},
     "minimised": {"trials": 30, "direction": "minimize", "metric": "val_loss"},
@@ -137,6 +139,20 @@ def test_by_family_shows_each_ended_trial_once(read):
     assert shown == [t.number for t in data.trials if t.outcome in ended]
     crossed = [n for t in scatters if t.marker.symbol == "x" for n in t.customdata]
     assert sorted(crossed) == [t.number for t in data.trials if t.diverged]
+
+
+@pytest.mark.parametrize("name", ["by_family", "base_lr"])
+def test_what_failed_to_train_is_told_apart_and_has_no_value(read, name):
+    data = read("every outcome")
+    figure = FIGURES[name](data)
+    for symbol, outcome in (("cross", "failed to train"), ("x", "diverged")):
+        traces = [t for t in figure.data if t.type == "scatter" and t.marker.symbol == symbol]
+        shown = sorted(int(n) for t in traces for n in t.customdata)
+        assert shown == [t.number for t in data.trials if t.outcome == outcome]
+        assert shown
+        assert all(f"{outcome}" in t.hovertemplate for t in traces)
+    assert "failed to train" in figure.layout.title.subtitle.text.replace("<br>", " ")
+    assert not [t for t in (*data.ranked, *data.valued) if t.failed_to_train]
 
 
 @pytest.mark.parametrize(("base_lr", "said"), [(1.02e-4, "lower edge"), (0.98, "upper edge")])

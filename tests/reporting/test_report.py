@@ -118,6 +118,7 @@ def test_what_pruning_saved_is_counted(tmp_path):
         "best": f"{study.best().final_value:.4f}",
         "complete": "1",
         "pruned": "2",
+        "failed to train": "0",
         "diverged": "1",
         "failed": "0",
         "epochs": "11",
@@ -149,7 +150,7 @@ def test_markdown_holds_the_same_and_its_pictures(tmp_path, monkeypatch):
     assert not [line for line in outside_code if "<script" in line]
     assert r"a\|b\_\*c\*" in text
     table = [line for line in outside_code if line.startswith("|")]
-    assert all(len(re.findall(r"(?<!\\)\|", line)) in (3, 8, 9) for line in table)
+    assert all(len(re.findall(r"(?<!\\)\|", line)) in (3, 8, 9, 10) for line in table)
 
 
 def test_pictures_show_all_since_nobody_can_zoom_out_of_them(tmp_path):
@@ -224,7 +225,7 @@ def test_a_trial_that_was_unstable_but_recovered_is_named(tmp_path):
         return make_report(study).section("What was trained, pruned and saved").lines[0]
 
     assert "Unstable" not in said()
-    kept = {"loss_jump": 0.9, "loss_jump_step": 7, "grad_norm": 3.0}
+    kept = {"loss_jump": 0.9, "loss_jump_step": 7, "grad_norm": 3.0, "loss": 0.5}
     attributes = study.optuna.trials[0].user_attrs | {"stability": kept}
     study.optuna.add_trial(create_trial(value=0.5, user_attrs=attributes))
     assert "Unstable but recovered: trials 3." in said()

@@ -135,4 +135,4 @@ def test_a_budget_of_epochs_counts_what_the_version_before_trained(url):
     study.set_limits(epochs=36 + left)
     assert work(url, "version-1", "cpu") is NoTrialReason.DONE
     assert 36 < read_status(study).epochs <= 36 + left
-    assert {trial.outcome for trial in study.records()} == {"complete", "pruned", "diverged"}
+    assert {trial.outcome for trial in study.records()} >= {"complete", "pruned", "diverged"}

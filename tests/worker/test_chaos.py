@@ -19,19 +19,18 @@ KILLS = 9
 LEASE = 5.0
 
 
-def freeze(place, study):
-    """Stop a worker until its trial is another's.
+def freeze(place, study, chance):
+    """Stop a worker until its trial is another's, or for some leases; return whether it was taken.
 
-    Not for longer than a few leases: it may hold a lock that all others wait for, then the next.
+    Not for ever: it may hold a lock that all others wait for.
     """
-    taken_over = False
-    while not taken_over:
-        pid = place.wait_for(lambda: holders(study), "a worker with a trial").pop()
-        os.kill(pid, signal.SIGSTOP)
-        patience = time.monotonic() + 4 * LEASE
-        while not (taken_over := pid not in holders(study)) and time.monotonic() < patience:
-            time.sleep(0.1)
-        os.kill(pid, signal.SIGCONT)
+    pid = chance.choice(place.wait_for(lambda: holders(study), "a worker with a trial"))
+    os.kill(pid, signal.SIGSTOP)
+    patience = time.monotonic() + 6 * LEASE
+    while pid in holders(study) and time.monotonic() < patience:
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGCONT)
+    return pid not in holders(study)
 
 
 def holders(study, trained=0):
@@ -58,7 +57,7 @@ def test_a_study_ends_as_if_nobody_had_killed_or_frozen_its_workers(
     )
     chance = random.Random(0)
     launcher = place.start("launch", "study.toml", "--workers", "3")
-    joined = []
+    joined, taken_over = [], []
     for kill in range(KILLS):
         # after an epoch: a trial with which three workers die before another would have failed
         victims = place.wait_for(lambda: holders(study, trained=1), "a worker that trains")
@@ -68,7 +67,7 @@ def test_a_study_ends_as_if_nobody_had_killed_or_frozen_its_workers(
         if kill == 2:
             joined.append(place.start("work"))
         if kill in (3, 6):
-            freeze(place, study)
+            taken_over.append(freeze(place, study, chance))
         if kill == 5:
             launcher.kill()
             launcher = place.start("resume", "--workers", "3")
@@ -76,6 +75,7 @@ def test_a_study_ends_as_if_nobody_had_killed_or_frozen_its_workers(
     for process in joined:
         place.end(process)
 
+    assert any(taken_over)
     trials = study.optuna.get_trials()
     assert [trial.number for trial in trials] == list(range(BUDGET))
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from optuna.trial import TrialState
 from place import Place, check_curves
 
 from lrsearch.storage import read_metrics
@@ -46,7 +45,7 @@ def fill(disk: Path) -> Path:
 
 def check_complete(study, trials):
     """Check that all is as if nothing had failed."""
-    assert [trial.state for trial in study.optuna.get_trials()] == [TrialState.COMPLETE] * trials
+    assert [record.finished for record in study.records()] == [True] * trials
     assert len(read_metrics(study.storage, study.study_id)) == trials * 4
     check_curves(study)
 

@@ -9,24 +9,36 @@ from optuna.distributions import FloatDistribution
 from plotly.graph_objects import Figure, Scatter
 
 from lrsearch.reporting.figures.data import StudyData
-from lrsearch.reporting.figures.style import ALARM, FAINT, empty, figure, marker, note, plain
+from lrsearch.reporting.figures.style import (
+    ALARM,
+    CROSSES,
+    FAINT,
+    empty,
+    figure,
+    marker,
+    note,
+    plain,
+)
 from lrsearch.study import TrialRecord
 
 _TITLE = "Learning-rate axis"
+_LEGEND = "filled: complete · open: pruned · ×: diverged · +: failed to train"
 _EDGE = 0.05
 """The part of the domain, on its log axis, that counts as its edge."""
 _LINE = 0.05
-"""Where the line of the diverged trials lies, as a part of the figure's height."""
+"""Where the line of the infeasible trials lies, as a part of the figure's height."""
 
 
 def base_lr(data: StudyData) -> Figure:
-    """Draw value against `base_lr`, diverged trials on a line of their own at the bottom.
+    """Draw value against `base_lr`, infeasible trials on a line of their own at the bottom.
 
     The tuning playbook calls this a hyperparameter axis plot: the best should lie inside the
     domain, with worse on both sides of it.
     """
-    diverged = [trial for trial in data.trials if trial.outcome == "diverged"]
-    if not data.valued and not diverged:
+    infeasible = {
+        outcome: [trial for trial in data.trials if trial.outcome == outcome] for outcome in CROSSES
+    }
+    if not data.valued and not any(infeasible.values()):
         return empty(_TITLE, "no trial has finished yet")
     drawn = figure(
         _TITLE,
@@ -42,7 +54,7 @@ def base_lr(data: StudyData) -> Figure:
             "domain": [0, 0.1],
             "range": [0, 1],
             "tickvals": [0.5],
-            "ticktext": ["diverged"],
+            "ticktext": ["infeasible"],
             "tickfont": {"color": ALARM},
             "gridcolor": FAINT,
         },
@@ -53,8 +65,8 @@ def base_lr(data: StudyData) -> Figure:
         for outcome in outcomes:
             trials = [trial for trial in of_family if trial.outcome == outcome]
             _add(drawn, trials, "y", named=outcome == outcomes[0])
-    if diverged:
-        _add(drawn, diverged, "y2", named=False)
+    for trials in filter(None, infeasible.values()):
+        _add(drawn, trials, "y2", named=False)
     _mark_domain(drawn, data)
     if data.good:
         drawn.update_yaxes(range=data.good, selector={"side": None, "anchor": None})
@@ -88,12 +100,12 @@ def _mark_domain(drawn: Figure, data: StudyData) -> None:
     searched = (t.distributions.get("base_lr") for t in data.trials)
     domains = [domain for domain in searched if isinstance(domain, FloatDistribution)]
     if not domains:
-        note(drawn, "filled: complete · open: pruned")
+        note(drawn, _LEGEND)
         return
     low, high = domains[0].low, domains[0].high
     for edge in (low, high):
         drawn.add_vline(edge, line={"color": FAINT, "dash": "dash", "width": 2})
-    text = "filled: complete · open: pruned · dashed: edges of the domain"
+    text = f"{_LEGEND} · dashed: edges of the domain"
     if data.ranked and low < high:
         place = math.log(data.ranked[0].base_lr / low) / math.log(high / low)
         if place < _EDGE or place > 1 - _EDGE:

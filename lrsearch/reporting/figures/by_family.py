@@ -1,4 +1,4 @@
-"""Every trial's value by family: best, median, spread, and what was pruned or diverged."""
+"""Every trial's value by family: best, median, spread, and what was pruned or infeasible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def by_family(data: StudyData) -> Figure:
     """Draw a row for each family, the one with the best trial on top.
 
     Filled points are complete trials and make up the box (quartiles, median); open ones were pruned
-    and stand at the last value they reported; crosses in the margin diverged.
+    and stand at the last value they reported. In the margin are those that diverged (×) or failed
+    to train (+).
     """
     ended = [trial for trial in data.trials if trial.outcome in OUTCOMES]
     if not ended:
@@ -48,13 +49,14 @@ def by_family(data: StudyData) -> Figure:
     note(
         drawn,
         f"filled: {count['complete']} complete, with quartiles · open: {count['pruned']} pruned · "
-        f"× in the margin: {count['diverged']} diverged{f' · {ZOOMED}' if data.good else ''}",
+        f"in the margin: {count['failed to train']} failed to train (+), "
+        f"{count['diverged']} diverged (×){f' · {ZOOMED}' if data.good else ''}",
     )
     return drawn
 
 
 def _value_axis(data: StudyData) -> tuple[tuple[float, float], float]:
-    """Return the ends of the axis, and where in its worse margin diverged trials lie."""
+    """Return the ends of the axis, and where in its worse margin infeasible trials lie."""
     values = [trial.value for trial in data.valued if trial.value is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     width = (high - low) or abs(high) or 1.0
@@ -95,7 +97,7 @@ def _add_points(drawn: Figure, trials: Sequence[TrialRecord], row: int, margin: 
             marker=marker(trials[0].family, outcome),
             customdata=np.array([t.number for t in trials], dtype=np.int32),
             hovertemplate=f"trial %{{customdata}}, {outcome}"
-            + ("" if outcome == "diverged" else "<br>%{x:.4g}")
+            + ("" if trials[0].infeasible else "<br>%{x:.4g}")
             + "<extra></extra>",
         )
     )

@@ -22,7 +22,7 @@ def confirmed(confirmation: Confirmation) -> Figure:
     """
     comparison, best = confirmation.comparison, confirmation.winner
     if comparison is None or best is None:
-        return empty(_TITLE, "every schedule diverged on a seed")
+        return empty(_TITLE, "no schedule trained on every seed")
     order = comparison.difference.argsort()[::-1]
     entries = [confirmation.compared[index] for index in order]
     drawn = make_subplots(

@@ -11,7 +11,7 @@ from lrsearch.search import Rung
 from lrsearch.storage import LeaseSpan, RunEnd, read_lease_spans, read_run_ends
 from lrsearch.study import Answer, Study, StudySpec, TrialRecord, ranked
 
-OUTCOMES = ("complete", "pruned", "diverged")
+OUTCOMES = ("complete", "pruned", "failed to train", "diverged")
 """How a trial ends that says something of its schedule: it did not fail."""
 
 

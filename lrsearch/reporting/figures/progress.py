@@ -59,7 +59,7 @@ def _history(
     data: StudyData,
 ) -> tuple[int, list[tuple[int, float, int]], list[tuple[int, float]]]:
     """Return the epochs spent, full runs (when, value, trial), and the best mean (when, mean)."""
-    trials = {trial.number: trial for trial in data.trials if not trial.diverged}
+    trials = {trial.number: trial for trial in data.trials if not trial.infeasible}
     pick = max if data.maximize else min
     spent = 0
     points: list[tuple[int, float, int]] = []

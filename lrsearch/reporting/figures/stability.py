@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
-from lrsearch.diagnosis import Diagnosis, Trace, trains
-from lrsearch.reporting.figures.style import ALARM, DASHES, HUES, INK, figure
+from lrsearch.diagnosis import Diagnosis
+from lrsearch.reporting.figures.style import ALARM, DASHES, HUES, INK, figure, note
 
 
 def losses_above(diagnosis: Diagnosis) -> Figure:
@@ -14,26 +16,31 @@ def losses_above(diagnosis: Diagnosis) -> Figure:
     drawn = figure(
         "Loss at the best rate and above it",
         xaxis={"title": "update"},
-        yaxis={"title": "training loss", "type": "log", "exponentformat": "power"},
+        yaxis={"title": "loss on one batch", "type": "log", "exponentformat": "power"},
     )
     for index, trace in enumerate(diagnosis.above):
         name = f"base_lr {trace.base_lr:.3g}"
         if trace.instability is not None:
-            name += f", unstable at update {trace.instability[1]}"
+            name += f", jumps at update {trace.instability[1]}"
+        if trace.infeasible:
+            name += ", learns nothing"
         _line(drawn, index, trace.losses, name)
     return drawn
 
 
 def gradient_norms(diagnosis: Diagnosis) -> Figure:
-    """Draw the gradient's norm at every update, and the suggested threshold."""
+    """Draw the gradient's norm at every update, at rising rates and where it was clipped."""
     drawn = figure(
-        "Gradient norm at the best rate and above it",
+        "Gradient norm at the best rate and above it, and clipped",
         xaxis={"title": "update"},
         yaxis={"title": "L2 norm of the whole gradient", "type": "log", "exponentformat": "power"},
     )
     for index, trace in enumerate(diagnosis.above):
-        finite = np.where(np.isfinite(trace.grad_norms), trace.grad_norms, np.nan)
-        _line(drawn, index, finite, f"base_lr {trace.base_lr:.3g}")
+        _line(drawn, index, _finite(trace.grad_norms), f"base_lr {trace.base_lr:.3g}")
+    for index, trace in enumerate(diagnosis.clipped[-1:], len(diagnosis.above)):
+        name = f"base_lr {trace.base_lr:.3g}, clipped to {trace.clip_norm:.3g}"
+        _line(drawn, index, _finite(trace.grad_norms), f"{name}: before")
+        _line(drawn, index + 1, _finite(trace.clipped_norms), f"{name}: after")
     clip_norm = diagnosis.clip_norm
     _level(drawn, clip_norm, f"90th percentile {clip_norm:.3g}", [0, diagnosis.best.steps])
     return drawn
@@ -82,47 +89,97 @@ def rates(diagnosis: Diagnosis) -> Figure:
 
 
 def warmups(diagnosis: Diagnosis) -> Figure:
-    """Draw which warmups and which clipping made which rate trainable."""
+    """Draw the loss that each run against the instability came to over its rate."""
     drawn = figure(
-        "Cures: how far the rate can rise",
-        xaxis={"title": "warmup [updates] (0: none, gradient clipped)"},
-        yaxis={"title": "base_lr", "type": "log", "exponentformat": "power"},
+        "Loss against rate for each warmup length",
+        xaxis={"title": "base_lr", "type": "log", "exponentformat": "power"},
+        yaxis={"title": "training ends at a loss of", "type": "log", "exponentformat": "power"},
     )
-    tried: tuple[Trace, ...] = (*diagnosis.warmups, *diagnosis.clipped)
-    for works, name, color, symbol in (
-        (True, "trains", HUES[2], "circle"),
-        (False, "does not", ALARM, "x"),
-    ):
-        shown = [trace for trace in tried if trains(trace, diagnosis.best) == works]
+    lengths = {"no warmup": (*diagnosis.sweep, *diagnosis.above[1:])}
+    for trace in diagnosis.warmups:
+        name = f"warmup of {trace.warmup_steps}, {trace.steps} updates in all"
+        lengths[name] = (*lengths.get(name, ()), trace)
+    if diagnosis.clipped:
+        lengths["clipped"] = diagnosis.clipped
+    for index, (name, traces) in enumerate(lengths.items()):
+        shown = sorted((t for t in traces if t.finite), key=lambda trace: trace.base_lr)
+        color = HUES[index % len(HUES)]
         drawn.add_trace(
             Scatter(
-                x=[t.warmup_steps for t in shown], y=[t.base_lr for t in shown], mode="markers",
-                name=name, marker={"color": color, "symbol": symbol, "size": 12},
+                x=[t.base_lr for t in shown], y=[t.final_loss for t in shown], name=name,
+                mode="lines+markers" if index == 0 else "markers", line={"color": color},
+                marker={
+                    "color": color, "size": 10,
+                    "symbol": ["circle" if t.stable else "x" for t in shown],
+                },
+                hovertemplate=f"{name}, base_lr %{{x:.3g}}: %{{y:.3g}}<extra></extra>",
             )
         )  # fmt: skip
-    if diagnosis.unstable is not None:
-        longest = max((trace.warmup_steps for trace in tried), default=1)
-        _level(drawn, diagnosis.unstable.base_lr, "unstable without", [0, longest])
+    guess = diagnosis.best.baseline
+    _level(drawn, guess, "a guess", [diagnosis.sweep[0].base_lr, diagnosis.sweep[-1].base_lr])
+    note(drawn, "× jumped, or learned nothing; runs that were not finite in the end are left out")
+    return drawn
+
+
+def losses_of_warmups(diagnosis: Diagnosis) -> Figure:
+    """Draw the loss after each update of every warmup tried."""
+    drawn = figure(
+        "Loss by warmup length",
+        xaxis={"title": "update", "type": "log"},
+        yaxis={"title": "loss on one batch", "type": "log", "exponentformat": "power"},
+    )
+    for index, trace in enumerate(diagnosis.warmups):
+        _line(
+            drawn, index, trace.losses,
+            f"{trace.warmup_steps} updates to {trace.base_lr:.3g}"
+            + ("" if trace.stable else ", does not hold"),
+        )  # fmt: skip
+    return drawn
+
+
+def full_length(diagnosis: Diagnosis) -> Figure:
+    """Draw lr* and what helps, each trained at full length."""
+    drawn = figure(
+        "At full length",
+        xaxis={"title": "update"},
+        yaxis={"title": "loss on one batch", "type": "log", "exponentformat": "power"},
+    )
+    for index, trace in enumerate(diagnosis.full_length):
+        name = f"base_lr {trace.base_lr:.3g}"
+        if trace.warmup_steps:
+            name += f" after a warmup of {trace.warmup_steps}"
+        if trace.clip_norm:
+            name += f" clipped to {trace.clip_norm:.3g}"
+        _line(drawn, index, trace.losses, f"{name}: best validation {trace.best_val_loss:.3g}")
     return drawn
 
 
 def diagnosis_figures(diagnosis: Diagnosis) -> list[Figure]:
     """Draw all that there is to a diagnosis."""
-    always = (rates, losses_above, gradient_norms, gradient_histogram)
-    chosen = always if diagnosis.unstable is None else (*always, warmups)
-    return [draw(diagnosis) for draw in chosen]
+    drawn = [rates, losses_above, gradient_norms, gradient_histogram]
+    if diagnosis.unstable is not None:
+        drawn.append(warmups)
+    if diagnosis.warmups:
+        drawn.append(losses_of_warmups)
+    if diagnosis.full_length:
+        drawn.append(full_length)
+    return [draw(diagnosis) for draw in drawn]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _line(drawn: Figure, index: int, values: np.ndarray, name: str) -> None:
     drawn.add_trace(
         Scatter(
             y=values, mode="lines", name=name,
-            line={"color": HUES[index % 4], "dash": DASHES[index % 4], "width": 1.5},
+            line={"color": HUES[index % len(HUES)], "dash": DASHES[index % 4], "width": 1.5},
             hovertemplate=f"{name}, update %{{x}}: %{{y:.3g}}<extra></extra>",
         )
     )  # fmt: skip
 
 
-def _level(drawn: Figure, y: float, name: str, ends: list[int]) -> None:
+def _level(drawn: Figure, y: float, name: str, ends: Sequence[float]) -> None:
     line = {"color": INK, "dash": "dash", "width": 1}
     drawn.add_trace(Scatter(x=ends, y=[y, y], mode="lines", name=name, line=line))

@@ -16,7 +16,7 @@ HUES = ("#0080c0", "#d55e00", "#009e73", "#c060a0", "#b8860b", "#7a70d8", "#20a0
 """Okabe and Ito's, brought to one lightness that white and black both take."""
 DASHES = ("solid", "dot", "dash", "dashdot")
 SYMBOLS = (
-    *("circle", "square", "diamond", "triangle-up", "pentagon", "star", "hexagon", "cross"),
+    *("circle", "square", "diamond", "triangle-up", "pentagon", "star", "hexagon", "octagon"),
     *("triangle-down", "bowtie", "hourglass", "star-square", "triangle-left", "star-diamond"),
     *("triangle-right", "hexagram"),
 )
@@ -24,6 +24,8 @@ INK = "#7c7c7c"
 """Text that can be read on white and on black."""
 FAINT = "rgba(128, 128, 128, 0.25)"
 ALARM = "#d62728"
+CROSSES = {"diverged": "x", "failed to train": "cross"}
+"""The symbols of the outcomes that have no value."""
 MIN_ROWS = 4
 """Rows that a figure has room for at least: a single bar is not to fill it."""
 _LABEL_GAP = 0.05
@@ -151,9 +153,9 @@ def rounded(values: Iterable[float]) -> list[float]:
 
 
 def marker(family: str, outcome: str) -> dict[str, Any]:
-    """Return the point of a trial: filled when complete, open when pruned, a cross if diverged."""
+    """Return the point of a trial: filled if complete, open if pruned, a cross if infeasible."""
     look = LOOKS[family]
-    if outcome == "diverged":
-        return {"symbol": "x", "color": ALARM, "size": 7, "opacity": 0.7}
+    if outcome in CROSSES:
+        return {"symbol": CROSSES[outcome], "color": ALARM, "size": 7, "opacity": 0.7}
     symbol = look.symbol if outcome == "complete" else f"{look.symbol}-open"
     return {"symbol": symbol, "color": look.color, "size": 7, "opacity": 0.85}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
-from lrsearch.reporting.figures.data import StudyData
+from lrsearch.reporting.figures.data import OUTCOMES, StudyData
 from lrsearch.reporting.figures.style import (
     ALARM,
     DASHES,
@@ -35,7 +35,7 @@ def training(data: StudyData, numbers: Sequence[int] | None = None) -> Figure:
 
     Args:
         data: the study.
-        numbers: the trials; the best two, the last pruned and the last diverged if left out.
+        numbers: the trials; the best two, and the last of each other outcome, if left out.
     """
     chosen = _examples(data) if numbers is None else [t for t in data.trials if t.number in numbers]
     chosen = [trial for trial in chosen if trial.epochs]
@@ -106,10 +106,8 @@ def _values(trials: Sequence[TrialRecord], names: Sequence[str]) -> list[float]:
 
 
 def _examples(data: StudyData) -> list[TrialRecord]:
-    """Return the best two trials, the last pruned one and the last that diverged."""
-    others = [
-        [t for t in data.trials if t.outcome == outcome] for outcome in ("pruned", "diverged")
-    ]
+    """Return the best two trials, and the last that was pruned, failed to train, diverged."""
+    others = [[t for t in data.trials if t.outcome == outcome] for outcome in OUTCOMES[1:]]
     chosen = data.ranked[:2] + [trials[-1] for trials in others if trials]
     return chosen or list(data.trials[-1:])
 

@@ -33,11 +33,11 @@ def comparison_page(
             result.family,
             "-" if result.epochs is None else f"{result.epochs:.1f}",
             f"{result.decades:.2f}",
-            f"{result.diverged:.0%}",
+            f"{result.infeasible:.0%}",
         )
         for result in results
     ]
-    head = ("family", "epochs to 99 %", "decades of good base_lr", "diverged in the search")
+    head = ("family", "epochs to 99 %", "decades of good base_lr", "infeasible in the search")
     searched = Section("How each family was to search", tables=[Table(head, rows)])
     return Report(page.title, page.lead, [*page.sections, searched])
 

@@ -21,7 +21,7 @@ from lrsearch.reporting.summary import (
 )
 from lrsearch.reporting.text import Table
 from lrsearch.storage import masked
-from lrsearch.study import Study, installed_versions
+from lrsearch.study import Study, installed_versions, recovered
 
 _LISTED = "`lrsearch trials` lists them with every parameter in a column of its own, also as CSV."
 
@@ -66,7 +66,7 @@ def _counts(data: StudyData) -> str:
     epochs = sum(len(trial.epochs) for trial in data.trials)
     saved = sum(map(data.saved, data.trials))
     said = f"Trials: {ended}; {epochs} epochs trained, {saved} saved by pruning."
-    if unstable := [str(trial.number) for trial in data.trials if trial.unstable]:
+    if unstable := [str(trial.number) for trial in recovered(data.trials)]:
         said += f" Unstable but recovered: trials {', '.join(unstable)}."
     return said
 

@@ -22,7 +22,7 @@ from lrsearch.tasks.optimizers import build_optimizer
 from lrsearch.tasks.packs.stack import Stack
 from lrsearch.tasks.supervised import Supervised
 from lrsearch.tasks.task import Progress, clock_of
-from lrsearch.tasks.training import run_state
+from lrsearch.tasks.training import restored, run_state
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Member:
     schedule: Schedule
     alike: int
     """Members before it with the same schedule."""
-    history: History = field(default_factory=History)
+    history: History
     losses: list[float] = field(default_factory=list)
     """The validation losses that the schedule has heard of."""
     coming: NDArray[np.float64] | None = None
@@ -96,12 +96,13 @@ class Pack:
             task.check_watched(schedule)
         self._clock = clock_of(task, epochs)
         self._seed = seed
+        self._training = task.start(seed=seed, device=device, lr=schedules[0].base_lr)
+        baseline = task.baseline(self._training)
         self._all = [
-            Member(schedule, alike=schedules[:number].count(schedule))
+            Member(schedule, schedules[:number].count(schedule), History(baseline))
             for number, schedule in enumerate(schedules)
         ]
         self._rows = list(self.members)  # who has which row of the stack
-        self._training = task.start(seed=seed, device=device, lr=schedules[0].base_lr)
         self._host = task.start(seed=seed, device="cpu", lr=schedules[0].base_lr)
         """What a member's state is handed over in: taken from the device for all at once."""
         self._stack = Stack(self._training, task.named_metrics("val"), len(schedules), self._steps)
@@ -110,7 +111,7 @@ class Pack:
                 self._training.load_state_dict(state)
                 self._stack.load(row)
                 member.losses = list(state["scheduler"]["losses"])
-                member.history = History(state["first_loss"], state["last_loss"])
+                member.history = restored(member.history, state)
         self._look_ahead(self._epoch * self._steps)
 
     def run(self) -> Generator[dict[int, Progress]]:
@@ -203,7 +204,8 @@ class Pack:
         """Return a member's progress, of what the stack recorded [S, 2 + M] and rates [S]."""
         losses, norms, *measured = record.unbind(1)
         named = dict(zip(self.task.batch_metrics, measured, strict=True))
-        metrics, bad = self._all[number].history.sum_up(losses, norms, start, named)
+        history = self._all[number].history
+        metrics, bad = history.sum_up(losses, norms, start, named)
         curve = within_epoch({"train_loss": losses, **named}, start)
         if bad is not None:
             step, lr = start + bad, float(lrs[bad])
@@ -216,6 +218,7 @@ class Pack:
             curve=curve,
             capture=partial(self._capture, number),
             test=partial(self._test, number),
+            learned=history.learned(validation["val_loss"]),
         )
 
     def _capture(self, number: int) -> dict[str, Any]:
