@@ -286,23 +286,21 @@ def open_storage(url: str, *, create: bool = True) -> Storage:
 
 
 def _open(url: URL, create: bool) -> Storage:
-    if create:
-        is_server = url.get_backend_name() == "postgresql"
-        options = _engine_options(url) if is_server else {}  # a file is made where it is missing
-        engine = create_engine(url, poolclass=NullPool, **options)
-        with engine.begin() as connection:
+    is_server = url.get_backend_name() == "postgresql"
+    options = _engine_options(url) if is_server else {}  # a file is made where it is missing
+    with create_engine(url, poolclass=NullPool, **options).begin() as connection:
+        if create:
             if is_server:  # for SQLite the caller holds a file lock
                 connection.execute(text("SELECT pg_advisory_xact_lock(7236751)"))
             # Optuna's storage makes its tables by itself when it is constructed
             plain = RDBStorage(url.render_as_string(hide_password=False), options or None)
             plain.engine.dispose()
             create_tables(connection)
-    storage = Storage(url)
-    with storage.reading() as connection:
         version = check_tables(connection)
+    storage = Storage(url)
     if version < VERSION:
         with storage.engine.begin() as connection:
-            if url.get_backend_name() == "postgresql":
+            if is_server:
                 connection.execute(text("SELECT pg_advisory_xact_lock(7236751)"))
             migrate_tables(connection)
     return storage

@@ -12,7 +12,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from processes import at_once, wait_for_all
-from sqlalchemy import insert, select, update
+from sqlalchemy import NullPool, create_engine, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 
 from lrsearch import Progress, StudySpec, create_study, open_storage, open_study
@@ -546,3 +546,12 @@ def test_no_message_shows_a_password(url):
         open_storage(url)
     for text in (str(caught.value), repr(caught.value), masked(url)):
         assert "w0rd" not in text
+
+
+def test_a_database_without_any_study_is_told_so(storage_url):
+    engine = create_engine(storage_url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE somebody_elses (a INTEGER)")
+    with pytest.raises(StorageError, match="no lrsearch study in it; launch one first"):
+        open_storage(storage_url, create=False)
+    assert inspect(engine).get_table_names() == ["somebody_elses"]
