@@ -241,4 +241,9 @@ def study_notes(spec: StudySpec, task: Task) -> list[str]:
             f"the rate changes once an epoch, and {clock.length} epochs are too few to search "
             "warmups of 10 and more; give space.warmup_steps in epochs to search them"
         )
+    if "task.batch_size" in spec.searched_options:
+        notes.append(
+            "task.batch_size is searched with one domain of base_lr for all sizes, though the best "
+            "rate grows with the size; a fair comparison searches each size by itself"
+        )
     return notes

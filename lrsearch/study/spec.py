@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationError
 
 from lrsearch.errors import DomainError, LrsearchError, SpecError
-from lrsearch.schedules import Choice, Domain, Schedule, Suggester, families, read_domain
+from lrsearch.schedules import Choice, Domain, Fixed, Schedule, Suggester, families, read_domain
 from lrsearch.search import (
     BASE_LR,
     Climb,
@@ -141,6 +141,12 @@ class StudySpec(Section):
                 table = table[key]
             table[last] = value
         return options
+
+    @property
+    def searched_options(self) -> list[str]:
+        """The names of the task's options that are searched, such as `task.batch_size`."""
+        domains = self._task_domains().items()
+        return [name for name, domain in domains if not isinstance(domain, Fixed)]
 
     def given_schedules(self) -> list[Schedule]:
         """Return the schedules of `[[schedules]]`, which are trained as given, first."""

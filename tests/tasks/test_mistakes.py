@@ -132,6 +132,13 @@ def test_a_loss_is_minimized_by_its_name_and_that_is_said():
     assert StudySpec.from_dict(told.to_dict()) == told
 
 
+@pytest.mark.parametrize(("sizes", "warned"), [({"choices": [64, 256]}, True), (64, False)])
+def test_one_domain_of_rates_for_several_batch_sizes_is_warned_of(sizes, warned):
+    spec = StudySpec.from_dict(spec_of().to_dict() | {"space": {"task.batch_size": sizes}})
+    notes = " ".join(study_notes(spec, Honest()))
+    assert ("searches each size by itself" in notes) == warned
+
+
 @pytest.fixture
 def launch(monkeypatch, capsys, tmp_path):
     """Launch a task of this file's in an empty folder; return exit status, output and errors."""
