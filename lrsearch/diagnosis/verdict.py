@@ -195,7 +195,7 @@ def _compared(diagnosis: Diagnosis) -> list[str]:
     plain, *cures = diagnosis.full_length
     lines = [
         f"At full length ({diagnosis.full_run} updates) the best checkpoint at lr* has a "
-        f"validation loss of {plain.best_val_loss:.3g}:"
+        f"validation loss of {plain.best_val_loss:.3g}."
     ]
     for trace in cures:
         how = (
@@ -210,7 +210,7 @@ def _compared(diagnosis: Diagnosis) -> list[str]:
         else:
             better = trace.best_val_loss < plain.best_val_loss
             end = "is better" if better else "is no better at this constant rate"
-        lines.append(f"- {trace.base_lr:.3g} {how}: {trace.best_val_loss:.3g}, which {end}.")
+        lines.append(f"At {trace.base_lr:.3g} {how} it is {trace.best_val_loss:.3g}, which {end}.")
     return lines
 
 

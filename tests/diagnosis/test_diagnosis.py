@@ -107,7 +107,7 @@ def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_
         short = [t for t in (*found.warmups, *found.clipped) if t.base_lr == cure.base_lr]
         assert any(t.stable for t in short)
         assert cure.steps == found.full_run + cure.warmup_steps
-        assert f"- {cure.base_lr:.3g} " in said
+        assert f"At {cure.base_lr:.3g} " in said
     assert found.cure is not None
     assert found.cure.base_lr >= found.unstable.base_lr
     options = {"warmup_steps": found.cure.warmup_steps, "clip_norm": found.cure.clip_norm}
