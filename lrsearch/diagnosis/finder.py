@@ -23,8 +23,9 @@ MIN_TESTS, MAX_TESTS = 2, 3
 """How many fine tests there are: one alone depends on its first batches."""
 AGREEMENT = 0.1
 """Where the edges of the fine tests lie within so many decades, no further test is made."""
-BELOW_STEEPEST = 5.0
-"""The domain begins at this part of the steepest rate, if it is then one to two decades wide."""
+BELOW_STEEPEST, ABOVE_EDGE = 5.0, 2.0
+"""The domain begins at this part of the steepest rate, if it is then one to two decades wide, and
+ends at this multiple of the edge: a test stays too short at any rate to see the edge exactly."""
 MIN_DECADES, MAX_DECADES = 1.0, 2.0
 MIN_RELATIVE_FALL = 1e-3
 """A loss that nowhere falls by this share of the first has learned nothing."""
@@ -43,8 +44,8 @@ class Pick:
 class Finding:
     """What the finder suggests.
 
-    `suggested` is the domain of `base_lr` to search, one to two decades wide: up to the edge of
-    divergence, from a fifth of the steepest rate on, by the medians over the seeds. `updates` is
+    `suggested` is the domain of `base_lr` to search, one to two decades wide: up to twice the edge
+    of divergence, from a fifth of the steepest rate on, by the medians over the seeds. `updates` is
     what it cost, the coarse test included. `notes` say what a reader should know.
     """
 
@@ -113,7 +114,7 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     for name, rule in RULES.items():
         rates = 10 ** np.array([rule(curve) for curve in curves])
         picks[name] = Pick(float(np.median(rates)), float(rates.min()), float(rates.max()))
-    high = 10 ** float(np.median(edges))
+    high = ABOVE_EDGE * 10 ** float(np.median(edges))
     low = picks["steepest"].median / BELOW_STEEPEST
     low = min(max(low, high / 10**MAX_DECADES), high / 10**MIN_DECADES)
     updates = sum(test.updates for test in (coarse, *tests))

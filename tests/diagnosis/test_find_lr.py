@@ -183,7 +183,7 @@ def test_of_a_task_that_says_only_how_an_epoch_ended_whole_epochs_are_trained(na
     task = Valley(name)
     found = find_lr(task)
     low, high = found.suggested
-    assert 0.5 < high / (2 / task.CURVATURE) < 2.5
+    assert 1 < high / (2 / task.CURVATURE) < 5
     assert 1 <= math.log10(high / low) <= 2.001
     assert found.updates <= len(task.rates) < found.updates + 5 * task.steps_per_epoch
     coarse = round(9 * 6 * (1 - 1e-9))

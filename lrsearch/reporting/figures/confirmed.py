@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
@@ -37,7 +37,7 @@ def confirmed(confirmation: Confirmation) -> Figure:
             behind = {s: sign * (best.values[s] - value) for s, value in entry.values.items()}
             half = float(comparison.difference_high[index] - comparison.difference[index])
             _add(drawn, 2, entry, behind, float(comparison.difference[index]), half)
-    _zoom(drawn, entries)
+    _zoom(drawn)
     drawn.update_yaxes(type="category")
     drawn.update_xaxes(title_text=plain(confirmation.metric), row=1)
     drawn.update_xaxes(title_text=f"behind {plain(best.name)} on the same seeds", row=2)
@@ -85,24 +85,25 @@ def _add(
     )
 
 
-def _zoom(drawn: Figure, entries: Sequence[Entry]) -> None:
-    """Show what lies near the best; one that collapsed on a seed is reached by zooming out."""
+def _zoom(drawn: Figure) -> None:
+    """Show whole those near the best; one that collapsed on a seed is reached by zooming out."""
     for row in (1, 2):
         traces = [trace for trace in drawn.data if trace.yaxis == ("y" if row == 1 else "y2")]
-        means = [trace.x[0] for trace in traces if len(trace.x) == 1]
+        means = {trace.y[0]: trace.x[0] for trace in traces if len(trace.x) == 1}
         if len(means) < 2:
             continue
-        middle = sorted(means)[len(means) // 2]
-        spread = 6 * sorted(abs(mean - middle) for mean in means)[len(means) // 2]
-        ends = [
-            end
-            for trace in traces
-            for x in trace.x
-            for end in (x - (trace.error_x.value or 0), x + (trace.error_x.value or 0))
-        ]
-        near = [end for end in ends if abs(end - middle) <= max(spread, 1e-12)]
-        if near and len(near) < len(ends):
-            low, high = min(near), max(near)
+        middle = sorted(means.values())[len(means) // 2]
+        spread = 6 * sorted(abs(mean - middle) for mean in means.values())[len(means) // 2]
+        near = {name for name, mean in means.items() if abs(mean - middle) <= max(spread, 1e-12)}
+        if len(near) < len(means):
+            ends = [
+                end
+                for trace in traces
+                if trace.y[0] in near
+                for x in trace.x
+                for end in (x - (trace.error_x.value or 0), x + (trace.error_x.value or 0))
+            ]
+            low, high = min(ends), max(ends)
             low, high = (min(low, 0.0), max(high, 0.0)) if row == 2 else (low, high)
             pad = 0.06 * (high - low)
             drawn.update_xaxes(range=[low - pad, high + pad], row=row)
