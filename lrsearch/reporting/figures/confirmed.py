@@ -26,8 +26,8 @@ def confirmed(confirmation: Confirmation) -> Figure:
     order = comparison.difference.argsort()[::-1]
     entries = [confirmation.compared[index] for index in order]
     drawn = make_subplots(
-        2, 1, vertical_spacing=0.22, row_heights=[len(entries), max(1, len(entries) - 1)],
-        figure=figure(_TITLE, height=230 + 44 * len(entries), showlegend=False),
+        2, 1, vertical_spacing=0.32, row_heights=[len(entries), max(1, len(entries) - 1)],
+        figure=figure(_TITLE, height=260 + 44 * len(entries), showlegend=False),
     )  # fmt: skip
     sign = 1 if confirmation.maximize else -1
     for index, entry in zip(order, entries, strict=True):
