@@ -168,11 +168,13 @@ def test_an_unstable_task_is_named_cured_and_searched_with_more_success(
         "pruning": {"kind": "none"},
     }
     lines = ["[study]"] + [f"{k} = {json.dumps(v)}" for k, v in plain["study"].items()]
-    lines += ["[task]", 'run = "networks:unstable"', "epochs = 60", "[space]"]
+    lines += ["[task]", 'run = "networks:unstable"', "epochs = 20", "[space]"]
     lines += ['families = ["constant", "cosine"]', "base_lr = { low = 1e-4, high = 0.3 }"]
     (tmp_path / "deep.toml").write_text("\n".join(lines))
     monkeypatch.setattr(
-        sys, "argv", ["lrsearch", "diagnose", "deep.toml", "--json", "-o", "deep.html"]
+        sys,
+        "argv",
+        ["lrsearch", "diagnose", "deep.toml", "--steps", "200", "--json", "-o", "deep.html"],
     )
     with pytest.raises(SystemExit, match="0"):
         cli.main()
