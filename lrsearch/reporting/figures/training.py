@@ -60,7 +60,7 @@ def training(data: StudyData, numbers: Sequence[int] | None = None) -> Figure:
                 _add_metric(drawn, trial, place, name, DASHES[index % 4], row)
     drawn.update_xaxes(title_text="updates", row=len(panels), col=1)
     drawn.update_layout(
-        legend={"groupclick": "togglegroup", "orientation": "h", "y": -0.14, "yanchor": "top"}
+        legend={"groupclick": "togglegroup", "orientation": "h", "y": -0.26, "yanchor": "top"}
     )
     _label(drawn, chosen, len(panels), beside[:-1])
     notes = [
