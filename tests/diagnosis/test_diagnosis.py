@@ -10,8 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from lrsearch import cli
-from lrsearch.diagnosis import Trace, diagnose, inspect_network, patch, train_trace, verdict
+from lrsearch import StudySpec, cli
+from lrsearch.diagnosis import (
+    Trace,
+    diagnose,
+    inspect_network,
+    load_supervised,
+    patch,
+    train_trace,
+    verdict,
+)
 from lrsearch.errors import TaskError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -116,6 +124,24 @@ def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_
     without = train_trace(twenty, found.cure.base_lr, steps=steps, seed=1, device="cpu")
     assert not again.infeasible
     assert again.final_loss < without.final_loss or without.infeasible
+
+
+@pytest.mark.slow
+def test_the_quick_study_is_unstable_above_its_best_rate_and_no_flat_loss_counts_as_training(
+    real_data,
+):
+    spec = StudySpec.from_toml(Path(__file__).parents[2] / "studies" / "quick.toml")
+    task = replace(load_supervised(spec), epochs=2)  # for fewer updates at full length
+    found = diagnose(task, low=0.02, high=0.5, steps=100)
+    assert 0.02 <= found.best.base_lr <= 0.15
+    for trace in (*found.sweep, *found.above):
+        at_chance = trace.losses[-10:].min() > 0.98 * np.log(10)
+        assert trace.infeasible or not at_chance
+    assert found.sweep[-1].infeasible
+    assert found.unstable is not None
+    assert "nothing to cure" not in " ".join(verdict(found))
+    assert found.warmups
+    assert found.clipped
 
 
 class Block(nn.Module):
