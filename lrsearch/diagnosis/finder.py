@@ -101,6 +101,7 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
         )
     lowest, highest = 10 ** (moves(curve) - 0.5), min(HIGHEST, 10 ** (edge(curve) + 0.5))
     tests: list[RangeTest] = []
+    curves: list[LossCurve] = []
     edges: list[float] = []
     while len(tests) < MIN_TESTS or (len(tests) < MAX_TESTS and np.ptp(edges) > AGREEMENT):
         test = range_test(
@@ -108,8 +109,8 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
             lowest=lowest, highest=highest, per_decade=fine_points,
         )  # fmt: skip
         tests.append(test)
-        edges.append(edge(smooth(test.lrs, test.losses)))
-    curves = [smooth(test.lrs, test.losses) for test in tests]
+        curves.append(smooth(test.lrs, test.losses))
+        edges.append(edge(curves[-1]))
     picks = {}
     for name, rule in RULES.items():
         rates = 10 ** np.array([rule(curve) for curve in curves])

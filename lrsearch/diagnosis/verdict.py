@@ -136,7 +136,7 @@ def _tried(diagnosis: Diagnosis) -> list[str]:
     unstable = diagnosis.unstable.base_lr
     if not diagnosis.warmups:
         lines.append("The run is too short for a warmup of 10 updates within a tenth of it.")
-    for trace in filter(_holds, diagnosis.warmups):
+    for trace in (trace for trace in diagnosis.warmups if trace.stable):
         share = trace.warmup_steps / diagnosis.full_run
         lines.append(
             f"A warmup of {trace.warmup_steps} updates ({share:.1%} of the run) to "
@@ -146,7 +146,7 @@ def _tried(diagnosis: Diagnosis) -> list[str]:
     if failed := _without(diagnosis.warmups):
         longest = max(trace.warmup_steps for trace in failed)
         lines.append(f"No warmup up to {longest} updates holds to {_rates(failed)}.")
-    for trace in filter(_holds, diagnosis.clipped):
+    for trace in (trace for trace in diagnosis.clipped if trace.stable):
         share = trace.clipped_share
         lines.append(
             f"With gradients clipped to {trace.clip_norm:.3g} it trains stably at "
@@ -168,10 +168,6 @@ def _tried(diagnosis: Diagnosis) -> list[str]:
             "many updates."
         )
     return lines
-
-
-def _holds(trace: Trace) -> bool:
-    return trace.stable
 
 
 def _without(traces: Sequence[Trace]) -> list[Trace]:

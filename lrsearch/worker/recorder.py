@@ -50,8 +50,8 @@ class TrialRecorder:
     def load(self) -> tuple[int, dict[str, Any] | None]:
         """Load the last checkpoint that can be used."""
         number = self.lease.number
-        rows = read_metrics(self.study.storage, self.study.study_id, [number])
-        saved, left_out = self.checkpoints.load(number, {(row.run, row.epoch) for row in rows})
+        trained = {(row.run, row.epoch) for row in self.rows()}
+        saved, left_out = self.checkpoints.load(number, trained)
         for path in left_out:
             log.warning(
                 "trial %d: checkpoint %s is damaged, or ahead of the database, and left out",

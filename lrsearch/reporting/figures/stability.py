@@ -13,11 +13,7 @@ from lrsearch.reporting.figures.style import ALARM, DASHES, HUES, INK, figure, n
 
 def losses_above(diagnosis: Diagnosis) -> Figure:
     """Draw the training loss at the best rate and above it."""
-    drawn = figure(
-        "Loss at the best rate and above it",
-        xaxis={"title": "update"},
-        yaxis={"title": "loss on one batch", "type": "log", "exponentformat": "power"},
-    )
+    drawn = _over_updates("Loss at the best rate and above it", "loss on one batch")
     for index, trace in enumerate(diagnosis.above):
         name = f"base_lr {trace.base_lr:.3g}"
         if trace.instability is not None:
@@ -30,11 +26,8 @@ def losses_above(diagnosis: Diagnosis) -> Figure:
 
 def gradient_norms(diagnosis: Diagnosis) -> Figure:
     """Draw the gradient's norm at every update, at rising rates and where it was clipped."""
-    drawn = figure(
-        "Gradient norm at the best rate and above it, and clipped",
-        xaxis={"title": "update"},
-        yaxis={"title": "L2 norm of the whole gradient", "type": "log", "exponentformat": "power"},
-    )
+    title = "Gradient norm at the best rate and above it, and clipped"
+    drawn = _over_updates(title, "L2 norm of the whole gradient")
     for index, trace in enumerate(diagnosis.above):
         _line(drawn, index, _finite(trace.grad_norms), f"base_lr {trace.base_lr:.3g}")
     for index, trace in enumerate(diagnosis.clipped[-1:], len(diagnosis.above)):
@@ -123,11 +116,7 @@ def warmups(diagnosis: Diagnosis) -> Figure:
 
 def losses_of_warmups(diagnosis: Diagnosis) -> Figure:
     """Draw the loss after each update of every warmup tried."""
-    drawn = figure(
-        "Loss by warmup length",
-        xaxis={"title": "update", "type": "log"},
-        yaxis={"title": "loss on one batch", "type": "log", "exponentformat": "power"},
-    )
+    drawn = _over_updates("Loss by warmup length", "loss on one batch").update_xaxes(type="log")
     for index, trace in enumerate(diagnosis.warmups):
         _line(
             drawn, index, trace.losses,
@@ -139,11 +128,7 @@ def losses_of_warmups(diagnosis: Diagnosis) -> Figure:
 
 def full_length(diagnosis: Diagnosis) -> Figure:
     """Draw lr* and what helps, each trained at full length."""
-    drawn = figure(
-        "At full length",
-        xaxis={"title": "update"},
-        yaxis={"title": "loss on one batch", "type": "log", "exponentformat": "power"},
-    )
+    drawn = _over_updates("At full length", "loss on one batch")
     for index, trace in enumerate(diagnosis.full_length):
         name = f"base_lr {trace.base_lr:.3g}"
         if trace.warmup_steps:
@@ -164,6 +149,14 @@ def diagnosis_figures(diagnosis: Diagnosis) -> list[Figure]:
     if diagnosis.full_length:
         drawn.append(full_length)
     return [draw(diagnosis) for draw in drawn]
+
+
+def _over_updates(title: str, what: str) -> Figure:
+    return figure(
+        title,
+        xaxis={"title": "update"},
+        yaxis={"title": what, "type": "log", "exponentformat": "power"},
+    )
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
