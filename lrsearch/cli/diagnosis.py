@@ -29,8 +29,9 @@ def find_lr(
 ) -> None:
     """Find a first learning rate, and the domain of base_lr to search (a range test).
 
-    One coarse test, then two or three where the loss moves: 350 to 550 updates in all. Of a task
-    of one's own, which says only how an epoch ended, some hundred epochs.
+    One coarse test, then two or three where the loss moves: 330 to 900 updates in all.
+
+    A task of one's own, which says only how an epoch ended, trains some hundred epochs.
     """
     from lrsearch import diagnosis
     from lrsearch.reporting import range_tests, write_figures
