@@ -70,6 +70,16 @@ class Lucky(Fake):
             yield replace(progress, metrics={"score": score})
 
 
+class Late(Fake):
+    """Learns nothing in runs of fewer than four epochs."""
+
+    epochs = 8
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        for progress in super().run(schedule, epochs=epochs, seed=seed, device=device, state=state):
+            yield replace(progress, learned=epochs >= 4)
+
+
 class Greedy(Fake):
     """Fails as torch does on a GPU, as torch does on the CPU, as Python does."""
 
