@@ -31,7 +31,8 @@ Trials = Annotated[
 
 
 Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs of training in all; no run begins that is over.")
+    int | None,
+    typer.Option(min=1, help="Epochs of training in all; no run begins that would exceed them."),
 ]
 Time = Annotated[
     str | None, typer.Option(metavar="TIME", help='From the first trial on, such as "90m", "2h".')
