@@ -114,10 +114,13 @@ class Step:
     rung: int | None
 
 
-ENOUGH = 8
-"""Trials from which a horizon is judged."""
-MAX_JUDGED = 40
-"""Trials trained in full, the first ones, by which the ranking on a horizon is judged."""
+LEARNING_JUDGED = 8
+"""Trials that have come no further, from which one sees whether any learn on a horizon."""
+RANKING_JUDGED = 16, 40
+"""Trials trained in full from which the ranking on a horizon is judged, and at most by how many.
+
+Of the best quarter alone a few agree as chance would in many a search whose horizon does its work.
+"""
 
 
 class Climb:
@@ -192,15 +195,15 @@ class Climb:
     def says_too_little(self, trials: Sequence[Standing]) -> str | None:
         """Return why trials are to begin with the longer horizon, if they are.
 
-        Of the trials that have come no further than the one before it more than two thirds have
-        learned nothing there, or those that were trained in full ended in no order that it had told
+        On the one before it no trial has learned anything but those that went on, so that chance
+        says who goes on next; or those that were trained in full ended in no order that it had told
         (Kendall's τ ≤ 0). Once some have begun so, all do.
 
         Example:
             >>> climb = Climb(rungs_of([2, 3, 6], seeds=3), reduction_factor=4, longer=1)
-            >>> trials = [Standing(n, (0.1,), "waiting", learned=n < 2) for n in range(8)]
+            >>> trials = [Standing(n, (0.1,), "waiting", learned=False) for n in range(8)]
             >>> climb.says_too_little(trials)
-            '6 of 8 trials have learned nothing in 2 epochs'
+            'none of 8 trials has learned anything in 2 epochs'
         """
         if self.longer is None:
             return None
@@ -210,12 +213,12 @@ class Climb:
         if any(trial.values[horizon] is None for trial in there):
             return f"other trials do not begin with {epochs} epochs either"
         learned = [trial.learned for trial in there if len(trial.values) == horizon + 1]
-        nothing = learned.count(False)
-        if len(learned) >= ENOUGH and 3 * nothing > 2 * len(learned):
-            return f"{nothing} of {len(learned)} trials have learned nothing in {epochs} epochs"
-        full = [trial for trial in there if len(trial.values) > self.first_full][:MAX_JUDGED]
+        if len(learned) >= LEARNING_JUDGED and not any(learned):
+            return f"none of {len(learned)} trials has learned anything in {epochs} epochs"
+        least, most = RANKING_JUDGED
+        full = [trial for trial in there if len(trial.values) > self.first_full][:most]
         pairs = [(trial.value_at(horizon), trial.value_at(self.first_full)) for trial in full]
-        if len(pairs) >= ENOUGH and _agreement(pairs) <= 0:
+        if len(pairs) >= least and _agreement(pairs) <= 0:
             return f"{epochs} epochs rank the {len(pairs)} trials trained in full as chance would"
         return None
 

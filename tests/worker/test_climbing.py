@@ -245,13 +245,13 @@ def test_what_diverges_on_a_further_seed_is_never_the_best_and_in_nobodys_way(pl
 # --- a first horizon that says too little -------------------------------------------------------
 
 
-def test_where_most_learn_nothing_on_it_trials_begin_with_a_longer_one(place, caplog):
+def test_where_none_learns_anything_on_it_trials_begin_with_a_longer_one(place, caplog):
     caplog.set_level("INFO", logger="lrsearch.worker.plan")
     study = place.create("trouble:Late", trials=20, pruning={"kind": "rungs", "seeds": 2})
     assert study.horizons == (2, 4, 8)
     assert train(study) is NoTrialReason.DONE
     said = [record.getMessage() for record in caplog.records]
-    reason = "8 of 8 trials have learned nothing in 2 epochs"
+    reason = "none of 8 trials has learned anything in 2 epochs"
     assert said == [f"{reason}: trials begin with 4 epochs from now on"]
     steps = [sorted(record.reports) for record in study.records()]
     first = [trained[0] for trained in steps]
