@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
     DeviceOption,
+    GpusPerTrial,
     PackOption,
     PerDevice,
     StorageOption,
@@ -42,6 +43,7 @@ def confirm(
     force: ForceOption = False,
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
+    gpus_per_trial: GpusPerTrial = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
 ) -> None:
@@ -59,7 +61,7 @@ def confirm(
     from lrsearch.tasks import load_task, slots
 
     check_output(output, PAGE, force=force)
-    places = slots(device.value, workers, workers_per_device, pack)
+    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     with opened(storage, study) as search:
         spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())

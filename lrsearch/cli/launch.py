@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
     DeviceOption,
+    GpusPerTrial,
     PackOption,
     PerDevice,
     StorageOption,
@@ -52,6 +53,7 @@ def launch(
     trials: Trials = None,
     epochs: Epochs = None,
     time: Time = None,
+    gpus_per_trial: GpusPerTrial = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
     learn_from: Annotated[
@@ -79,14 +81,15 @@ def launch(
         rehearse,
         study_notes,
     )
-    from lrsearch.tasks import slots
+    from lrsearch.tasks import devices_of, slots
 
     quiet()
     spec = StudySpec.from_toml(study_file)
-    places = slots(device.value, workers, workers_per_device, pack)
+    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     if base_lr_from is not None:
         typer.echo("finding the domain of base_lr …")
-    spec, task = prepare(spec, places[0].device, base_lr_from_finder=base_lr_from is not None)
+    first = devices_of(places[0].device)[0]
+    spec, task = prepare(spec, first, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
     with storage_errors(storage):
         there = open_storage(storage)
@@ -112,13 +115,14 @@ def resume(
     trials: Trials = None,
     epochs: Epochs = None,
     time: Time = None,
+    gpus_per_trial: GpusPerTrial = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
 ) -> None:
     """Work on a study that exists, from any machine; it needs no study file."""
     from lrsearch.tasks import slots
 
-    places = slots(device.value, workers, workers_per_device, pack)
+    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     with opened(storage, study) as opened_study:
         _search(opened_study, storage, places, trials, epochs, time)
 
@@ -150,9 +154,13 @@ def run(study: Study, url: str, places: list[Slot]) -> None:
     """Work on a study until nothing is left to do, and show it; leave where it is interrupted."""
     from lrsearch.cli.view import LiveView
     from lrsearch.reporting import read_layout, refresh
+    from lrsearch.tasks import check_devices, devices_of, load_task
     from lrsearch.worker import run_workers
 
     read_layout()  # one that cannot be used is refused before anything is trained
+    if len(devices_of(places[0].device)) > 1:
+        task = load_task(study.spec.task.run, study.spec.task_options())
+        check_devices(task, places[0].device)
     study.set_stopping(False)
     with LiveView(study) as view:
         ended = run_workers(study, url, places, view.show)

@@ -32,6 +32,8 @@ GRACE = 30.0
 """Seconds that workers have to leave when the launcher is asked to, before they are killed."""
 FAILING = 3
 """The exit status of a worker that found too many trials in a row failed."""
+RANK_LOST = 5
+"""The exit status of a worker that lost a process which trained together with it: a crash."""
 
 
 class WorkerProcess:

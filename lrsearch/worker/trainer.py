@@ -15,7 +15,7 @@ from typing import Protocol
 
 from optuna.trial import TrialState
 
-from lrsearch.errors import LrsearchError, StorageError, TaskError
+from lrsearch.errors import LrsearchError, RankLostError, StorageError, TaskError
 from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, ended_among
 from lrsearch.study import Attribute, Study
 from lrsearch.tasks import Progress, out_of_memory, run_task
@@ -106,7 +106,7 @@ class Trainer:
     Args:
         study: the study.
         tasks: what its trials train.
-        device: a torch device.
+        device: a torch device, or all that train each trial.
         grouping: how many train together, and how.
         next_progress: takes the next round of a group.
         check: called between trials that begin; a worker's raises where it is to leave.
@@ -151,13 +151,16 @@ class Trainer:
 
         A trial that fails is stored as failed, and the others go on. A trial whose lease is lost is
         left alone, and nothing more is written to it.
+
+        Raises:
+            RankLostError: if a process that trained together with this one has died.
         """
         members = self._begin(leases)
         while waiting := [m for m in members if isinstance(m.trial.wants, Run)]:
             group = self._next_group(waiting)
             try:
                 self._train_group(group)
-            except STORAGE_FAILURES:
+            except (*STORAGE_FAILURES, RankLostError):
                 raise
             except Exception as error:
                 self._recover(group, error)
