@@ -52,22 +52,6 @@ def share_of_errors(outputs, targets):
     return (outputs.argmax(dim=1) != targets).double().mean()
 
 
-def noisy_images():
-    """Return bytes whose brightest quarter is the class."""
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.randint(4, (100,), generator=generator)
-    inputs = torch.randint(150, (100, 1, 8, 8), generator=generator, dtype=torch.uint8)
-    for image, target in zip(inputs, targets, strict=True):
-        image[:, 2 * target : 2 * target + 2] += 100
-    return Data((inputs[:70], targets[:70]), (inputs[70:], targets[70:]))
-
-
-def noisy_cnn():
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.3), nn.Flatten(), nn.Linear(144, 4)
-    )
-
-
 def fails_elsewhere():
     """Return a network, but for another process."""
     if multiprocessing.parent_process():
