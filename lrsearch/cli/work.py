@@ -42,7 +42,7 @@ def work(
     #!/bin/bash
     #SBATCH --array=1-16 --gres=gpu:1 --requeue --signal=TERM@60
     export LRSEARCH_STORAGE=postgresql+psycopg://me@db-host/lrsearch
-    export LRSEARCH_FILES=/shared/lrsearch
+    export LRSEARCH_FILES=/shared/lrsearch  # or s3://BUCKET/lrsearch
     srun lrsearch work --device cuda
     """
     from lrsearch import worker

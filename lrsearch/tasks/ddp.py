@@ -41,6 +41,7 @@ class Rank:
         self.device = torch.device(device)
         self.meeting = meeting
         self._model: nn.Module | None = None
+        self._joined = False
 
     def join(self, network: nn.Module, *, leaves_out: bool) -> None:
         """Wait for the others, and take over the weights and buffers of rank 0.
@@ -57,6 +58,7 @@ class Rank:
                 "this process is in a process group of torch.distributed already; "
                 "destroy that before a run on several devices"
             )
+        self._joined = True
         cuda = self.device.type == "cuda"
         if cuda:
             torch.cuda.set_device(self.device)
@@ -110,9 +112,9 @@ class Rank:
 
     def leave(self) -> None:
         """Leave the others, whether or not they are still there."""
-        if self._model is None:
-            return
         self._model = None
+        if not self._joined or not dist.is_initialized():
+            return
         if self.device.type == "cuda" and dist.group.WORLD is not None:
             dist.group.WORLD.abort()  # where a process has died, to end in order would wait for it
         dist.destroy_process_group()

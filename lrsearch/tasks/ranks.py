@@ -142,7 +142,9 @@ class Leader:
                 break
         while not self._closed.wait(GRACE):
             if self._training:
-                log.critical("a process that trained together with this one has died")
+                said = [other.failure() for other in self._others]
+                reasons = "; ".join(report.failure or "" for report in said if report)
+                log.critical("ends with another process of its trial, which died: %s", reasons)
                 os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -32,7 +32,7 @@ class ObjectStore:
             self._fsspec: Any = import_module("fsspec")
         except ModuleNotFoundError:
             raise StorageError(
-                f"LRSEARCH_FILES is {masked_url(url)}, which needs fsspec: {_INSTALL}"
+                f"checkpoints in {masked_url(url)} (LRSEARCH_FILES) need fsspec: {_INSTALL}"
             ) from None
         for link in url.split("::"):
             self._check(link.partition("://")[0])
@@ -42,14 +42,14 @@ class ObjectStore:
             self._fsspec.get_filesystem_class(protocol)
         except ImportError as error:
             raise StorageError(
-                f"LRSEARCH_FILES is {masked_url(self.url)}, which needs a package ({error}): "
-                f"{_INSTALL} for s3:// and gs://"
+                f"checkpoints in {masked_url(self.url)} (LRSEARCH_FILES) need a package ({error}); "
+                f"for s3:// and gs://: {_INSTALL}"
             ) from None
         except ValueError:
             known = nearest(protocol, ["s3", "gs", *self._fsspec.available_protocols()])
             raise StorageError(
-                f"LRSEARCH_FILES is {masked_url(self.url)}, but fsspec knows no {protocol}://; "
-                f"{known}"
+                f"checkpoints cannot go to {masked_url(self.url)} (LRSEARCH_FILES): "
+                f"fsspec knows no {protocol}://; {known}"
             ) from None
 
     def write(self, name: str, content: bytes) -> None:
