@@ -58,7 +58,7 @@ def confirm(
     from lrsearch.evaluation import confirmation_spec, find_answer, read_confirmation
     from lrsearch.reporting import confirmation_page, refresh, write_page
     from lrsearch.study import check_task, create_study
-    from lrsearch.tasks import load_task, slots
+    from lrsearch.tasks import check_devices, load_task, slots
 
     check_output(output, PAGE, force=force)
     places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
@@ -66,6 +66,7 @@ def confirm(
         spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())
         check_task(spec, task)
+        check_devices(task, places[0].device)
         confirming = create_study(search.storage, spec, task)
         run(confirming, storage, places)
         refresh(search)

@@ -81,7 +81,7 @@ def launch(
         rehearse,
         study_notes,
     )
-    from lrsearch.tasks import devices_of, slots
+    from lrsearch.tasks import check_devices, devices_of, slots
 
     quiet()
     spec = StudySpec.from_toml(study_file)
@@ -91,6 +91,7 @@ def launch(
     first = devices_of(places[0].device)[0]
     spec, task = prepare(spec, first, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
+    check_devices(task, places[0].device)
     with storage_errors(storage):
         there = open_storage(storage)
         earlier = None
@@ -120,10 +121,13 @@ def resume(
     pack: PackOption = "auto",
 ) -> None:
     """Work on a study that exists, from any machine; it needs no study file."""
-    from lrsearch.tasks import slots
+    from lrsearch.tasks import check_devices, load_task, slots
 
     places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     with opened(storage, study) as opened_study:
+        if gpus_per_trial > 1:
+            spec = opened_study.spec
+            check_devices(load_task(spec.task.run, spec.task_options()), places[0].device)
         _search(opened_study, storage, places, trials, epochs, time)
 
 
@@ -154,13 +158,9 @@ def run(study: Study, url: str, places: list[Slot]) -> None:
     """Work on a study until nothing is left to do, and show it; leave where it is interrupted."""
     from lrsearch.cli.view import LiveView
     from lrsearch.reporting import read_layout, refresh
-    from lrsearch.tasks import check_devices, devices_of, load_task
     from lrsearch.worker import run_workers
 
     read_layout()  # one that cannot be used is refused before anything is trained
-    if len(devices_of(places[0].device)) > 1:
-        task = load_task(study.spec.task.run, study.spec.task_options())
-        check_devices(task, places[0].device)
     study.set_stopping(False)
     with LiveView(study) as view:
         ended = run_workers(study, url, places, view.show)

@@ -61,7 +61,8 @@ class Supervised:
         parallel: "ddp": where a trial has several devices, a process on each trains its share of
             every batch, by torch's DistributedDataParallel. Losses, gradients and metrics are those
             of the whole batch, to rounding. Batch norm computes with each share, and dropout draws
-            for each. Other processes must be able to import what the task is made of.
+            for each. Every process loads all the data, and must be able to import what the task is
+            made of. Each parameter must have a gradient in every update, or in none.
 
     Raises:
         TaskError: if a value breaks its rule.
