@@ -91,6 +91,11 @@ def slots(
             Slot(own, {"CUDA_VISIBLE_DEVICES": ",".join(groups[index % len(groups)])}, pack)
             for index in range(count)
         ]
+    if per_trial > 1 and device == "auto":
+        raise DeviceError(
+            f"--gpus-per-trial is {per_trial}, but torch sees no GPU; check the driver and "
+            "CUDA_VISIBLE_DEVICES, or say --device cpu for as many processes there"
+        )
     # torch reads OMP_NUM_THREADS when it loads; one thread per process beats shared threads
     one_thread = {"OMP_NUM_THREADS": "1"}
     count = workers or max(1, len(os.sched_getaffinity(0)) // per_trial)

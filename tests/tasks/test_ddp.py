@@ -144,10 +144,12 @@ def test_devices_are_given_out_by_so_many(monkeypatch):
         ({"device": "cuda:0,cpu"}, "cuda:0,cpu: a trial's devices are GPUs, each named once"),
         ({"device": "cuda:1,cuda:1"}, "each named once"),
         ({"device": "cpu,cpu", "per_trial": 4}, "--gpus-per-trial is 4, but --device names 2"),
+        ({"device": "auto", "per_trial": 2}, "torch sees no GPU; .* say --device cpu"),
         ({"device": "tpu"}, "--device names 'tpu'"),
     ],
 )
 def test_devices_that_cannot_be_had_are_refused(monkeypatch, arguments, message):
-    monkeypatch.setattr("lrsearch.tasks.devices._visible_gpus", lambda: ["0", "1"])
+    gpus = [] if "no GPU" in message else ["0", "1"]
+    monkeypatch.setattr("lrsearch.tasks.devices._visible_gpus", lambda: gpus)
     with pytest.raises(DeviceError, match=message):
         slots(**arguments)
