@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
     DeviceOption,
+    GpusPerTrial,
     PackOption,
     PerDevice,
     StorageOption,
@@ -35,6 +36,7 @@ def compare(
     storage: StorageOption = DEFAULT_STORAGE,
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
+    gpus_per_trial: GpusPerTrial = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
 ) -> None:
@@ -48,13 +50,14 @@ def compare(
     from lrsearch.reporting import comparison_page, write_page
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import StudySpec, check_task, create_study
-    from lrsearch.tasks import slots
+    from lrsearch.tasks import check_devices, devices_of, slots
 
     quiet()
     check_output(output, PAGE, force=force)
     spec = StudySpec.from_toml(study_file)
-    places = slots(device.value, workers, workers_per_device, pack)
-    spec, task = prepare(spec, places[0].device, base_lr_from_finder=False)
+    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
+    spec, task = prepare(spec, devices_of(places[0].device)[0], base_lr_from_finder=False)
+    check_devices(task, places[0].device)
     specs = family_specs(spec, names_in(families))
     for each in specs.values():
         check_task(each, task)

@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
     DeviceOption,
+    GpusPerTrial,
     PackOption,
     PerDevice,
     StorageOption,
@@ -42,6 +43,7 @@ def confirm(
     force: ForceOption = False,
     workers: Workers = None,
     workers_per_device: PerDevice = 1,
+    gpus_per_trial: GpusPerTrial = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
 ) -> None:
@@ -56,14 +58,15 @@ def confirm(
     from lrsearch.evaluation import confirmation_spec, find_answer, read_confirmation
     from lrsearch.reporting import confirmation_page, refresh, write_page
     from lrsearch.study import check_task, create_study
-    from lrsearch.tasks import load_task, slots
+    from lrsearch.tasks import check_devices, load_task, slots
 
     check_output(output, PAGE, force=force)
-    places = slots(device.value, workers, workers_per_device, pack)
+    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     with opened(storage, study) as search:
         spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())
         check_task(spec, task)
+        check_devices(task, places[0].device)
         confirming = create_study(search.storage, spec, task)
         run(confirming, storage, places)
         refresh(search)

@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     Device,
     DeviceOption,
+    GpusPerTrial,
     PackOption,
     PerDevice,
     StorageOption,
@@ -53,6 +54,7 @@ def launch(
     trials: Trials = None,
     epochs: Epochs = None,
     time: Time = None,
+    gpus_per_trial: GpusPerTrial = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
     learn_from: Annotated[
@@ -80,15 +82,17 @@ def launch(
         rehearse,
         study_notes,
     )
-    from lrsearch.tasks import slots
+    from lrsearch.tasks import check_devices, devices_of, slots
 
     quiet()
     spec = StudySpec.from_toml(study_file)
-    places = slots(device.value, workers, workers_per_device, pack)
+    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     if base_lr_from is not None:
         typer.echo("finding the domain of base_lr …")
-    spec, task = prepare(spec, places[0].device, base_lr_from_finder=base_lr_from is not None)
+    first = devices_of(places[0].device)[0]
+    spec, task = prepare(spec, first, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
+    check_devices(task, places[0].device)
     with storage_errors(storage):
         there = open_storage(storage)
         earlier = None
@@ -113,14 +117,18 @@ def resume(
     trials: Trials = None,
     epochs: Epochs = None,
     time: Time = None,
+    gpus_per_trial: GpusPerTrial = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
 ) -> None:
     """Work on a study that exists, from any machine; it needs no study file."""
-    from lrsearch.tasks import slots
+    from lrsearch.tasks import check_devices, load_task, slots
 
-    places = slots(device.value, workers, workers_per_device, pack)
+    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     with opened(storage, study) as opened_study:
+        if gpus_per_trial > 1:
+            spec = opened_study.spec
+            check_devices(load_task(spec.task.run, spec.task_options()), places[0].device)
         _search(opened_study, storage, places, trials, epochs, time)
 
 

@@ -25,6 +25,7 @@ from lrsearch.storage import (
 )
 from lrsearch.study import Study, why_stopped
 from lrsearch.tasks import Slot, check_importable
+from lrsearch.worker.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ GRACE = 30.0
 """Seconds that workers have to leave when the launcher is asked to, before they are killed."""
 FAILING = 3
 """The exit status of a worker that found too many trials in a row failed."""
+RANK_LOST = 5
+"""The exit status of a worker that lost a process which trained together with it: a crash."""
 
 
 class WorkerProcess:
@@ -128,10 +131,12 @@ def run_workers(
         Whether the workers came to an end by themselves; `False` after SIGINT or SIGTERM.
 
     Raises:
+        StorageError: if nothing here can use the URL that is to hold checkpoints.
         StudyError: if too many trials in a row failed, or every worker crashed.
         TaskError: if no worker could import the study's task.
     """
     check_importable(study.spec.task.run)
+    Checkpoints(study.checkpoints)  # a URL that no worker could use is refused before they start
     logs = study.files / "logs"
     processes = [
         WorkerProcess(study, url, slot, logs / f"worker-{os.getpid()}-{index}.log")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lrsearch import Progress
+from lrsearch.tasks import devices_of
 
 
 def wait_while_held(epoch):
@@ -41,6 +42,16 @@ class Fake:
 
     def before(self, epoch):
         """Make trouble."""
+
+
+class Several(Fake):
+    """Trains a trial on all its devices: its score is how many they are."""
+
+    parallel = "its own way"
+
+    def run(self, schedule, *, device, **kwargs):
+        for progress in super().run(schedule, device=device, **kwargs):
+            yield replace(progress, metrics={"score": float(len(devices_of(device)))})
 
 
 class Raises(Fake):
