@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,9 @@ HANDED_OVER = "LRSEARCH_"
 
 
 def load_ray() -> Any:
-    """Return Ray, which takes a second to import.
+    """Return Ray, which takes a second to import."""
+    import ray
 
-    Raises:
-        PlacementError: if it is not installed.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise PlacementError("--on ray needs Ray: pip install 'lrsearch[ray]'") from None
     return ray
 
 
@@ -145,6 +140,8 @@ class RayPlacement:
             raise PlacementError(
                 f"Ray gives a worker a whole number of GPUs or a fraction of one, not {per_worker}"
             )
+        if find_spec("ray") is None:
+            raise PlacementError("--on ray needs Ray: pip install 'lrsearch[ray]'")
         self.workers = workers
         self._connect(address)
         gpus = device == "cuda" or (device == "auto" and self._total("GPU") > 0)
