@@ -67,6 +67,11 @@ class Supervised:
         self.next_start = time.monotonic() + min(30.0, 2.0 ** (self.restarts - 1) - 1)
         self.worker = None
 
+    def send(self, number: int) -> None:
+        """Send its worker a signal, if it has not ended."""
+        if self.worker is not None and self.running:
+            self.worker.send(number)
+
     def poll(self) -> int | None:
         """Return the exit status of its worker; `None` while there is none, or it has not ended."""
         return self.worker.poll() if self.worker else None
@@ -128,8 +133,7 @@ class Crew:
     def send(self, number: int) -> None:
         """Send a signal to all that have not ended."""
         for place in self.places:
-            if place.worker is not None and place.running:
-                place.worker.send(number)
+            place.send(number)
 
     @property
     def running(self) -> bool:
@@ -140,10 +144,10 @@ class Crew:
         """Have as many as there are to be; once one has left, no more begin."""
         left = any(place.status in (0, FAILING) for place in self.places)
         wanted = 0 if left else self.placement.wanted(self.study)
-        for place in reversed([place for place in self.places if place.waiting]):
-            if len(self.places) > wanted and place.worker is not None:
-                place.worker.send(signal.SIGTERM)
-                self.places.remove(place)
+        spare = sum(place.status is None for place in self.places) - wanted
+        for place in [place for place in reversed(self.places) if place.waiting][: max(0, spare)]:
+            place.send(signal.SIGTERM)
+            self.places.remove(place)
         first = max((place.place for place in self.places), default=-1) + 1
         more = max(0, wanted - len(self.places))
         self.places += [Supervised(self.study, place) for place in range(first, first + more)]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     place.close()
 
 
+@pytest.fixture
+def port() -> int:
+    """A port of this machine that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        free: int = found.getsockname()[1]
+        return free
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for a server, whose password is read from there."""
+    # the server runs as another user where pytest runs as root, and may not look into its folders
+    with TemporaryDirectory(prefix="lrsearch-serve-") as made:
+        Path(made).chmod(0o755)
+        monkeypatch.setenv("PGPASSFILE", f"{made}/server/pgpass")
+        yield Path(made)
+
+
 class RayNodes:
     """A Ray cluster of some nodes with a CPU each, and so many GPUs at the first."""
 
@@ -44,6 +63,11 @@ class RayNodes:
             start_new_session=True,
         )
         self.address = self._answer()
+
+    def status(self) -> str:
+        """Return what Ray tells of the cluster, as its autoscaler sees it."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", self.address]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def add(self) -> None:
         """Have a node join."""
@@ -73,9 +97,9 @@ class RayNodes:
 
 @pytest.fixture
 def ray_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayNodes]:
-    """A Ray cluster of three nodes, whose files are in a folder of their own."""
-    with TemporaryDirectory(prefix="lrsearch-ray-", ignore_cleanup_errors=True) as folder:
-        for name, value in (RAY | {"RAY_TMPDIR": folder}).items():
+    """A Ray cluster of three nodes and one GPU that is none; its files are in `RAY_TMPDIR`."""
+    with TemporaryDirectory(prefix="lrsearch-ray-", ignore_cleanup_errors=True) as files:
+        for name, value in (RAY | {"RAY_TMPDIR": files}).items():
             monkeypatch.setenv(name, value)
         tasks = Path(__file__).parents[1] / "worker"
         path = os.pathsep.join([str(tasks), os.environ.get("PYTHONPATH", "")])
