@@ -10,6 +10,7 @@
     ├── DeviceError        a device that is not there
     ├── StorageError       a storage that cannot be opened, read or written
     ├── ServerError        a database server that cannot be started
+    ├── PlacementError     workers that cannot be started where they were to run
     └── StudyError         a study that is missing, changed, stopped or has no result yet
 
 Every message says the value, the rule and the fix; the command line prints it as it is.
@@ -71,6 +72,10 @@ class StorageError(LrsearchError):
 
 class ServerError(LrsearchError):
     """A database server that cannot be started, stopped or backed up."""
+
+
+class PlacementError(LrsearchError):
+    """Workers that cannot be started where they were to run."""
 
 
 class StudyError(LrsearchError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -10,21 +11,18 @@ import typer
 from lrsearch.cli.launch import run
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
-    Device,
-    DeviceOption,
-    GpusPerTrial,
-    PackOption,
-    PerDevice,
     StorageOption,
-    Workers,
     names_in,
     quiet,
 )
 from lrsearch.cli.output import PAGE, ForceOption, check_output, writing
+from lrsearch.cli.placing import Places, placed
 
 
+@placed
 def compare(
     study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    places: Places,
     families: Annotated[
         str, typer.Option(metavar="FAMILY,…", help="Which; else those of the study file, or all.")
     ] = "",
@@ -34,11 +32,6 @@ def compare(
     ] = None,
     force: ForceOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
-    workers: Workers = None,
-    workers_per_device: PerDevice = 1,
-    gpus_per_trial: GpusPerTrial = 1,
-    device: DeviceOption = Device.auto,
-    pack: PackOption = "auto",
 ) -> None:
     """Search each family with the study's number of trials, and confirm the best of each.
 
@@ -50,24 +43,22 @@ def compare(
     from lrsearch.reporting import comparison_page, write_page
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import StudySpec, check_task, create_study
-    from lrsearch.tasks import check_devices, devices_of, slots
 
     quiet()
     check_output(output, PAGE, force=force)
     spec = StudySpec.from_toml(study_file)
-    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
-    spec, task = prepare(spec, devices_of(places[0].device)[0], base_lr_from_finder=False)
-    check_devices(task, places[0].device)
+    spec, task = prepare(spec, places.here, base_lr_from_finder=False)
+    places.check(task)
     specs = family_specs(spec, names_in(families))
     for each in specs.values():
         check_task(each, task)
-    with storage_errors(storage):
+    with closing(places.open()) as placement, storage_errors(storage):
         opened = open_storage(storage)
         searches = {name: create_study(opened, each, task) for name, each in specs.items()}
         for search in searches.values():
-            run(search, storage, places)
+            run(search, storage, placement)
         confirming = create_study(opened, comparison_spec(spec, searches, seeds), task)
-        run(confirming, storage, places)
+        run(confirming, storage, placement)
         confirmation, results = read_comparison(confirming, searches)
     print_comparison(confirmation, results)
     if output is not None:

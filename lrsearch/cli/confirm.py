@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -10,21 +11,18 @@ import typer
 from lrsearch.cli.launch import run
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
-    Device,
-    DeviceOption,
-    GpusPerTrial,
-    PackOption,
-    PerDevice,
     StorageOption,
     StudyOption,
-    Workers,
     names_in,
     opened,
 )
 from lrsearch.cli.output import PAGE, ForceOption, check_output, writing
+from lrsearch.cli.placing import Places, placed
 
 
+@placed
 def confirm(
+    places: Places,
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many of the best schedules.")] = 5,
@@ -41,11 +39,6 @@ def confirm(
         Path | None, typer.Option("-o", "--output", help="A page: FILE.html; or FILE.png.")
     ] = None,
     force: ForceOption = False,
-    workers: Workers = None,
-    workers_per_device: PerDevice = 1,
-    gpus_per_trial: GpusPerTrial = 1,
-    device: DeviceOption = Device.auto,
-    pack: PackOption = "auto",
 ) -> None:
     """Train the best schedules again on fresh seeds, the same for all, and test each once.
 
@@ -58,17 +51,16 @@ def confirm(
     from lrsearch.evaluation import confirmation_spec, find_answer, read_confirmation
     from lrsearch.reporting import confirmation_page, refresh, write_page
     from lrsearch.study import check_task, create_study
-    from lrsearch.tasks import check_devices, load_task, slots
+    from lrsearch.tasks import load_task
 
     check_output(output, PAGE, force=force)
-    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
-    with opened(storage, study) as search:
+    with closing(places.open()) as placement, opened(storage, study) as search:
         spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())
         check_task(spec, task)
-        check_devices(task, places[0].device)
+        places.check(task)
         confirming = create_study(search.storage, spec, task)
-        run(confirming, storage, places)
+        run(confirming, storage, placement)
         refresh(search)
         found = read_confirmation(confirming)
         print_confirmation(found)

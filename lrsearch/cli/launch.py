@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,21 +11,16 @@ import typer
 
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
-    Device,
-    DeviceOption,
-    GpusPerTrial,
-    PackOption,
-    PerDevice,
     StorageOption,
     StudyOption,
-    Workers,
     opened,
     quiet,
 )
+from lrsearch.cli.placing import Places, placed
 
 if TYPE_CHECKING:
     from lrsearch.study import Study
-    from lrsearch.tasks import Slot
+    from lrsearch.worker import Placement
 
 Trials = Annotated[
     int | None, typer.Option(min=1, help="The total number of trials, in place of the study's.")
@@ -46,17 +42,14 @@ class BaseLrFrom(StrEnum):
     find_lr = "find-lr"
 
 
+@placed
 def launch(
     study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    places: Places,
     storage: StorageOption = DEFAULT_STORAGE,
-    workers: Workers = None,
-    workers_per_device: PerDevice = 1,
     trials: Trials = None,
     epochs: Epochs = None,
     time: Time = None,
-    gpus_per_trial: GpusPerTrial = 1,
-    device: DeviceOption = Device.auto,
-    pack: PackOption = "auto",
     learn_from: Annotated[
         str | None,
         typer.Option("--from", metavar="STUDY", help="Learn from the trials of an earlier study."),
@@ -82,60 +75,53 @@ def launch(
         rehearse,
         study_notes,
     )
-    from lrsearch.tasks import check_devices, devices_of, slots
 
     quiet()
     spec = StudySpec.from_toml(study_file)
-    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
     if base_lr_from is not None:
         typer.echo("finding the domain of base_lr …")
-    first = devices_of(places[0].device)[0]
-    spec, task = prepare(spec, first, base_lr_from_finder=base_lr_from is not None)
+    spec, task = prepare(spec, places.here, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
-    check_devices(task, places[0].device)
-    with storage_errors(storage):
+    places.check(task)
+    with closing(places.open()) as placement, storage_errors(storage):
         there = open_storage(storage)
         earlier = None
         if learn_from:
             source = open_storage(from_storage, create=False) if from_storage else there
             earlier = open_study(source, learn_from)
         if spec.study.name not in {known.study_name for known in there.get_all_studies()}:
-            rehearse(spec, task, places[0].device)
+            rehearse(spec, task, places.here)
         study = create_study(there, spec, task, earlier)
         for note in study_notes(spec, task):
             typer.echo(f"note: {note}")
         if known := study.learns_from:
             typer.echo(f"learning from {known[1]} trials of {known[0]!r}, which cost nothing")
-        _search(study, storage, places, trials, epochs, time)
+        _search(study, storage, placement, trials, epochs, time)
 
 
+@placed
 def resume(
+    places: Places,
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
-    workers: Workers = None,
-    workers_per_device: PerDevice = 1,
     trials: Trials = None,
     epochs: Epochs = None,
     time: Time = None,
-    gpus_per_trial: GpusPerTrial = 1,
-    device: DeviceOption = Device.auto,
-    pack: PackOption = "auto",
 ) -> None:
     """Work on a study that exists, from any machine; it needs no study file."""
-    from lrsearch.tasks import check_devices, load_task, slots
+    from lrsearch.tasks import load_task
 
-    places = slots(device.value, workers, workers_per_device, pack, gpus_per_trial)
-    with opened(storage, study) as opened_study:
-        if gpus_per_trial > 1:
+    with closing(places.open()) as placement, opened(storage, study) as opened_study:
+        if places.per_trial > 1:
             spec = opened_study.spec
-            check_devices(load_task(spec.task.run, spec.task_options()), places[0].device)
-        _search(opened_study, storage, places, trials, epochs, time)
+            places.check(load_task(spec.task.run, spec.task_options()))
+        _search(opened_study, storage, placement, trials, epochs, time)
 
 
 def _search(
     study: Study,
     url: str,
-    places: list[Slot],
+    placement: Placement,
     trials: int | None,
     epochs: int | None,
     time: str | None,
@@ -148,14 +134,14 @@ def _search(
     if trials is not None:
         study.set_target(trials)
     study.set_limits(epochs=epochs, seconds=read_seconds(time) if time else None)
-    run(study, url, places)
+    run(study, url, placement)
     if study.spec.confirm:
         print_confirmation(read_confirmation(study))
     else:
         print_result(study, url)
 
 
-def run(study: Study, url: str, places: list[Slot]) -> None:
+def run(study: Study, url: str, placement: Placement) -> None:
     """Work on a study until nothing is left to do, and show it; leave where it is interrupted."""
     from lrsearch.cli.view import LiveView
     from lrsearch.reporting import read_layout, refresh
@@ -164,7 +150,7 @@ def run(study: Study, url: str, places: list[Slot]) -> None:
     read_layout()  # one that cannot be used is refused before anything is trained
     study.set_stopping(False)
     with LiveView(study) as view:
-        ended = run_workers(study, url, places, view.show)
+        ended = run_workers(study, url, placement, view.show)
     refresh(study)
     if not ended:
         typer.echo("interrupted; unfinished trials are kept: `lrsearch resume` goes on", err=True)

@@ -60,8 +60,8 @@ class LiveView:
         self.show()
         self.live.stop()
 
-    def show(self) -> None:
-        """Show where the study stands now."""
+    def show(self, where: str = "") -> None:
+        """Show where the study stands now, and where its workers are if that is to be told."""
         from lrsearch.evaluation import find_answer
 
         status = read_status(self.study)
@@ -69,8 +69,11 @@ class LiveView:
             self.first_epochs = status.epochs
         left = self._time_left(status)
         if self.console.is_terminal:
-            self.live.update(_panel(status, find_answer(self.study), left), refresh=True)
-        elif (line := _counts(status)) != self.last_line:
+            panel = _panel(status, find_answer(self.study), left)
+            self.live.update(
+                Group(panel, Text(where, style="dim")) if where else panel, refresh=True
+            )
+        elif (line := " · ".join(filter(None, [_counts(status), where]))) != self.last_line:
             self.last_line = line
             answer = find_answer(self.study)  # twice a second would be for nothing
             best = f"; best {_best(answer)}" if answer else ""

@@ -10,7 +10,6 @@ import typer
 
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
-    GpusPerTrial,
     PackOption,
     StorageOption,
     StudyOption,
@@ -22,6 +21,14 @@ Devices = Annotated[
         "--device",
         metavar="auto|cpu|cuda|NAME,…",
         help="Where to train: also by name, all of each trial's devices, such as cuda:0,cuda:1.",
+    ),
+]
+
+GpusPerTrial = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="GPUs that train each trial together, for a task with parallel; on a CPU, processes.",
     ),
 ]
 

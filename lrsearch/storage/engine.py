@@ -74,7 +74,7 @@ class Storage(ReadCache):
         root = os.environ.get("LRSEARCH_FILES")
         if root and "://" not in root:
             return Path(root) / name
-        if url.get_backend_name() == "sqlite":
+        if self.is_file:
             return Path(f"{url.database}.files").absolute()
         return user_cache_path("lrsearch") / "files" / name
 
@@ -88,6 +88,28 @@ class Storage(ReadCache):
     def _files_name(self) -> str:
         url = self.engine.url
         return sha256(url.set(password=None).render_as_string().encode()).hexdigest()[:16]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, which the processes of one machine alone can share."""
+        return self.engine.url.get_backend_name() == "sqlite"
+
+    @property
+    def of_this_machine(self) -> bool:
+        """Whether its URL leads to this machine from this machine alone."""
+        return self.is_file or postgresql.is_loopback(self.engine.url.host)
+
+    def url_with_password(self) -> str:
+        """Return its URL with the password that this process connects with, wherever that stood.
+
+        For the environment of a worker on a machine without that file; show it nobody.
+        """
+        url = self.engine.url
+        if not self.is_file:
+            with self.engine.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                url = url.set(password=driver.info.password or None)
+        return url.render_as_string(hide_password=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from sqlalchemy import URL
@@ -70,6 +71,21 @@ def connect(url: URL) -> Any:
     connection = Connection.connect(*arguments, **waits)
     _limit_waits(connection)
     return connection
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether a host of a URL, none for a socket in a folder, is this machine itself.
+
+    Example:
+        >>> is_loopback("localhost"), is_loopback("10.0.0.7")
+        (True, False)
+    """
+    if not host or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def _limit_waits(connection: Any) -> None:

@@ -7,7 +7,9 @@ and started again in between.
 from lrsearch.worker.callbacks import Callback, Factory
 from lrsearch.worker.grouping import Grouping, choose_grouping
 from lrsearch.worker.launcher import FAILING, RANK_LOST, run_workers
+from lrsearch.worker.placement import PlacedWorker, Placement, worker_command
 from lrsearch.worker.plan import RungPlan, plan_of
+from lrsearch.worker.processes import Processes
 from lrsearch.worker.trainer import Trainer
 from lrsearch.worker.trial import Outcome, Pause, Run, StudyTasks, TrialInTraining
 from lrsearch.worker.worker import POLL, work

@@ -5,13 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,8 +20,9 @@ from lrsearch.storage import (
     reason_of,
 )
 from lrsearch.study import Study, why_stopped
-from lrsearch.tasks import Slot, check_importable
+from lrsearch.tasks import check_importable
 from lrsearch.worker.checkpoints import Checkpoints
+from lrsearch.worker.placement import PlacedWorker, Placement
 
 log = logging.getLogger(__name__)
 
@@ -37,95 +34,146 @@ RANK_LOST = 5
 """The exit status of a worker that lost a process which trained together with it: a crash."""
 
 
-class WorkerProcess:
-    """One worker's process, its log, and its restarts.
+class Supervised:
+    """A place for a worker, whom it has now, and how often that was started again.
 
     Args:
         study: the study it works on.
-        url: the storage, handed over in the environment, where `ps` does not show it.
-        slot: where it works.
-        log: the file that its output is appended to.
+        place: its number.
     """
 
-    def __init__(self, study: Study, url: str, slot: Slot, log: Path) -> None:
+    def __init__(self, study: Study, place: int) -> None:
         self.study = study
-        self.url = url
-        self.slot = slot
-        self.log = log
+        self.place = place
         self.restarts = 0
         self.started = 0.0
         self.next_start = 0.0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.status: int | None = None
+        """How the worker has ended, for good."""
+        self.worker: PlacedWorker | None = None
 
-    def start(self) -> None:
-        """Start the process, in a session of its own: signals reach it through the launcher."""
-        self.started = current_time(self.study.storage)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = ["work", "--study", self.study.name, "--device", self.slot.device]
-        command += ["--pack", self.slot.pack]
-        environment = {
-            **os.environ,
-            **self.slot.environment,
-            "LRSEARCH_STORAGE": self.url,
-            "LRSEARCH_PARENT": str(os.getpid()),
-        }
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "lrsearch", *command],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def supervise(self, leaving: bool) -> bool:
-        """Restart the process if it crashed and may be; return whether to go on supervising."""
-        if self.process is None:  # between a crash and its restart
-            if not leaving and time.monotonic() >= self.next_start:
-                self.start()
-            return not leaving
-        status = self.process.poll()
+    def look(self, leaving: bool) -> None:
+        """See whether the worker has ended, and whether it is to be started again."""
+        if self.status is not None:
+            return
+        status = 0 if self.worker is None and leaving else self.poll()
         if status is None:
-            return True
+            return
         if status in (0, FAILING) or leaving:
-            return False
+            self.status = status
+            return
         # restarts count only where no new epoch was trained: a preempted worker is no crash
         self.restarts = 1 if self._count_epochs() else self.restarts + 1
         if self.restarts > self.study.spec.workers.max_restarts:
-            return False
+            self.status = status
+            return
         self.next_start = time.monotonic() + min(30.0, 2.0 ** (self.restarts - 1) - 1)
-        self.process = None
-        return True
+        self.worker = None
+
+    def send(self, number: int) -> None:
+        """Send its worker a signal, if it has not ended."""
+        if self.worker is not None and self.running:
+            self.worker.send(number)
+
+    def poll(self) -> int | None:
+        """Return the exit status of its worker; `None` while there is none, or it has not ended."""
+        return self.worker.poll() if self.worker else None
+
+    @property
+    def due(self) -> bool:
+        """Whether its worker is to be started, or started again, now."""
+        over = self.status is not None
+        return not over and self.worker is None and time.monotonic() >= self.next_start
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is no room for its worker yet."""
+        return self.status is None and self.worker is not None and self.worker.waiting
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
-        return self.process is not None and self.process.poll() is None
+        """Whether its worker lives, or waits."""
+        return self.worker is not None and self.poll() is None
 
     @property
     def crashed(self) -> bool:
-        """Whether the process has ended in a crash, for good."""
-        return self.process is not None and self.process.poll() not in (None, 0, FAILING)
+        """Whether its worker has ended in a crash, for good."""
+        return self.status not in (None, 0, FAILING)
 
     def _count_epochs(self) -> int:
         """Return how many epochs the dead process was the first to train."""
-        pid = self.process.pid if self.process else -1
-        host = socket.gethostname()
+        process = self.worker.process if self.worker else None
+        if process is None:
+            return 0
         study = self.study
-        return count_epochs_of(study.storage, study.study_id, host, pid, self.started)
+        return count_epochs_of(study.storage, study.study_id, *process, self.started)
 
 
-def run_workers(
-    study: Study, url: str, slots: list[Slot], show: Callable[[], Any] = lambda: None
-) -> bool:
-    """Work on a study with one process per slot until there is nothing left to do.
+class Crew:
+    """The workers of a study: as many as their placement wants, each started again if it crashes.
 
     Args:
         study: the study.
         url: its storage.
-        slots: where the workers work.
-        show: called about twice a second.
+        placement: where they run.
+    """
+
+    def __init__(self, study: Study, url: str, placement: Placement) -> None:
+        self.study = study
+        self.url = url
+        self.placement = placement
+        self.places: list[Supervised] = []
+
+    def supervise(self, leaving: bool) -> bool:
+        """Look after all of them once; return whether any is left."""
+        for place in self.places:
+            place.look(leaving)
+        if not leaving:
+            self._fit()
+            self._start([place for place in self.places if place.due])
+        return any(place.status is None for place in self.places)
+
+    def send(self, number: int) -> None:
+        """Send a signal to all that have not ended."""
+        for place in self.places:
+            place.send(number)
+
+    @property
+    def running(self) -> bool:
+        """Whether any has not ended."""
+        return any(place.running for place in self.places)
+
+    def _fit(self) -> None:
+        """Have as many as there are to be; once one has left, no more begin."""
+        left = any(place.status in (0, FAILING) for place in self.places)
+        wanted = 0 if left else self.placement.wanted(self.study)
+        spare = sum(place.status is None for place in self.places) - wanted
+        for place in [place for place in reversed(self.places) if place.waiting][: max(0, spare)]:
+            place.send(signal.SIGTERM)
+            self.places.remove(place)
+        first = max((place.place for place in self.places), default=-1) + 1
+        more = max(0, wanted - len(self.places))
+        self.places += [Supervised(self.study, place) for place in range(first, first + more)]
+
+    def _start(self, places: list[Supervised]) -> None:
+        if not places:
+            return
+        started = current_time(self.study.storage)
+        workers = self.placement.start(self.study, self.url, [place.place for place in places])
+        for place, worker in zip(places, workers, strict=True):
+            place.worker, place.started = worker, started
+
+
+def run_workers(
+    study: Study, url: str, placement: Placement, show: Callable[[str], Any] = lambda where: None
+) -> bool:
+    """Work on a study with the workers of a placement until there is nothing left to do.
+
+    Args:
+        study: the study.
+        url: its storage.
+        placement: where the workers run; it stays open.
+        show: called about twice a second, with where they are.
 
     Returns:
         Whether the workers came to an end by themselves; `False` after SIGINT or SIGTERM.
@@ -134,29 +182,21 @@ def run_workers(
         StorageError: if nothing here can use the URL that is to hold checkpoints.
         StudyError: if too many trials in a row failed, or every worker crashed.
         TaskError: if no worker could import the study's task.
+        PlacementError: if workers cannot be started there.
     """
     check_importable(study.spec.task.run)
     Checkpoints(study.checkpoints)  # a URL that no worker could use is refused before they start
-    logs = study.files / "logs"
-    processes = [
-        WorkerProcess(study, url, slot, logs / f"worker-{os.getpid()}-{index}.log")
-        for index, slot in enumerate(slots)
-    ]
-    with _signals(processes) as leaving:
-        for process in processes:
-            process.start()
-        supervised = processes
-        failure = ""
+    crew = Crew(study, url, placement)
+    with _signals(crew) as leaving:
+        going, failure = True, ""
         try:
-            while supervised:
+            while going:
                 try:
-                    supervised = [
-                        process for process in supervised if process.supervise(bool(leaving))
-                    ]
-                    show()
+                    going = crew.supervise(bool(leaving))
+                    show(placement.summary())
                     failure = ""
                 except DATABASE_ERRORS as error:
-                    if not any(process.running for process in supervised):
+                    if not crew.running:
                         raise
                     # while a worker lives, it waits for the storage to come back
                     if failure != (failure := reason_of(error)):
@@ -164,31 +204,33 @@ def run_workers(
                 time.sleep(0.5)
                 if leaving:
                     late = time.monotonic() - leaving[0] > GRACE
-                    _send(processes, signal.SIGKILL if late else signal.SIGTERM)
+                    crew.send(signal.SIGKILL if late else signal.SIGTERM)
         finally:
-            _send(processes, signal.SIGTERM)
+            crew.send(signal.SIGTERM)
     if leaving:
         return False
-    _check(study, processes)
+    _check(study, crew.places)
     return True
 
 
-def _check(study: Study, processes: list[WorkerProcess]) -> None:
+def _check(study: Study, places: list[Supervised]) -> None:
     """Say why workers gave up, if they did."""
-    if any(process.process and process.process.poll() == FAILING for process in processes):
-        logs = processes[0].log.parent
-        raise StudyError(f"{why_stopped(study)}. Mend that and launch again; logs: {logs}")
-    crashed = [process for process in processes if process.crashed]
-    if len(crashed) == len(processes):
-        lines = crashed[0].log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if any(place.status == FAILING for place in places):
+        raise StudyError(
+            f"{why_stopped(study)}. Mend that and launch again; logs: {study.files / 'logs'}"
+        )
+    crashed = [place.worker for place in places if place.crashed and place.worker]
+    if crashed and len(crashed) == len(places):
+        said = crashed[0].log
+        lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
         raise StudyError(
             f"every worker crashed {study.spec.workers.max_restarts + 1} times; "
-            f"the last line of {crashed[0].log}: {lines[-1] if lines else 'nothing'}"
+            f"the last line of {said}: {lines[-1] if lines else 'nothing'}"
         )
 
 
 @contextmanager
-def _signals(processes: list[WorkerProcess]) -> Iterator[list[float]]:
+def _signals(crew: Crew) -> Iterator[list[float]]:
     """Have SIGINT and SIGTERM passed on to the workers; a second SIGINT kills them.
 
     Yields:
@@ -198,7 +240,7 @@ def _signals(processes: list[WorkerProcess]) -> Iterator[list[float]]:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if leaving and number == signal.SIGINT:
-            _send(processes, signal.SIGKILL)
+            crew.send(signal.SIGKILL)
             os._exit(130)
         leaving.append(time.monotonic())
         leave_soon(True)
@@ -210,9 +252,3 @@ def _signals(processes: list[WorkerProcess]) -> Iterator[list[float]]:
         leave_soon(False)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _send(processes: list[WorkerProcess], number: int) -> None:
-    for process in processes:
-        if process.process is not None and process.running:
-            process.process.send_signal(number)

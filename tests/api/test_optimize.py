@@ -89,10 +89,10 @@ def test_it_is_kept_where_the_commands_look_but_only_this_process_can_train_it(u
     with pytest.raises(TaskError, match=r"only lrsearch\.optimize\(task, name=…\) can train it"):
         opened.confirm()
     from lrsearch.tasks import Slot
-    from lrsearch.worker import run_workers
+    from lrsearch.worker import Processes, run_workers
 
     with pytest.raises(TaskError, match="a FunctionTask, lives in the Python session"):
-        run_workers(opened.study, url, [Slot("cpu", {}, "auto")])
+        run_workers(opened.study, url, Processes([Slot("cpu", {}, "auto")]))
 
 
 def test_a_bar_and_callbacks_follow_every_epoch_and_trial(url, capsys):

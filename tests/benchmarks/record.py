@@ -24,7 +24,7 @@ from torch import nn
 from lrsearch.storage import open_storage, read_metrics
 from lrsearch.study import Study, StudySpec, TrialRecord, create_study
 from lrsearch.tasks import load_task, slots
-from lrsearch.worker import run_workers
+from lrsearch.worker import Processes, run_workers
 
 STUDIES = Path(__file__).parents[2] / "studies"
 COLUMNS = ("trial", "seed", "horizon", "epoch", "val_accuracy", "schedule")
@@ -65,7 +65,7 @@ def spec_of(name: str, **changes: dict[str, Any]) -> StudySpec:
 def train(url: str, spec: StudySpec, workers: int | None) -> Study:
     """Train what is left of a study."""
     study = create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
-    run_workers(study, url, slots("auto", workers))
+    run_workers(study, url, Processes(slots("auto", workers)))
     return study
 
 

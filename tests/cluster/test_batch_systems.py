@@ -29,3 +29,11 @@ def test_its_worker_is_one_of_ours():
     rules = MANIFEST["spec"]["podFailurePolicy"]["rules"]
     (ends,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
     assert ends == [1, worker.FAILING]
+
+
+def test_the_commands_of_the_page_exist_with_their_options():
+    lines = re.findall(r"^    (?:.* -- )?lrsearch (\w+)(.*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
+    assert len(lines) > 4
+    for command, rest in lines:
+        help_of = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+        assert all(option in help_of for option in re.findall(r"--[\w-]+", rest))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,11 +17,6 @@ from lrsearch.errors import ServerError, StorageError
 
 pytestmark = pytest.mark.slow
 HUNG = 300.0
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 class Served:
@@ -59,15 +53,6 @@ class Served:
         return self.process.wait()
 
 
-@pytest.fixture
-def folder(monkeypatch):
-    # the server runs as another user where pytest runs as root, and may not look into its folders
-    with TemporaryDirectory(prefix="lrsearch-serve-") as made:
-        Path(made).chmod(0o755)
-        monkeypatch.setenv("PGPASSFILE", f"{made}/server/pgpass")
-        yield Path(made)
-
-
 def studies(url):
     return sorted(study.study_name for study in open_storage(url).get_all_studies())
 
@@ -78,8 +63,7 @@ def make_study(url, name):
     create_study(storage=open_storage(url), study_name=name)
 
 
-def test_it_keeps_its_data_through_kills_and_backups(folder):
-    port = free_port()
+def test_it_keeps_its_data_through_kills_and_backups(folder, port):
     served = Served(folder / "server", port)
     make_study(served.url, "one")
     os.kill(served.postmaster, signal.SIGKILL)  # the database: started again
@@ -92,6 +76,12 @@ def test_it_keeps_its_data_through_kills_and_backups(folder):
             assert time.monotonic() < deadline
     served.end(signal.SIGKILL)  # the program: what it left running is taken over
     served = Served(folder / "server", port)
+    assert studies(served.url) == ["one"]
+    postmaster = served.postmaster
+    served.end(signal.SIGKILL)  # both, as if the power had failed
+    os.kill(postmaster, signal.SIGKILL)
+    served = Served(folder / "server", port)
+    assert studies(served.url) == ["one"]
     make_study(served.url, "two")
     dump = folder / "studies.dump"
     command = [sys.executable, "-m", "lrsearch", "serve", folder / "server", "--backup", dump]
@@ -106,8 +96,7 @@ def test_it_keeps_its_data_through_kills_and_backups(folder):
     assert served.end(signal.SIGINT) == 0
 
 
-def test_it_lets_nobody_in_without_the_password_and_tells_it_nobody(folder, monkeypatch):
-    port = free_port()
+def test_it_lets_nobody_in_without_the_password_and_tells_it_nobody(folder, port, monkeypatch):
     served = Served(folder / "server", port, "--host", "0.0.0.0")
     passwords = folder / "server" / "pgpass"
     secret = passwords.read_text().strip().split(":")[-1]
@@ -118,6 +107,8 @@ def test_it_lets_nobody_in_without_the_password_and_tells_it_nobody(folder, monk
     commands = map(read, Path("/proc").glob("[0-9]*/cmdline"))
     kept = [*commands, (folder / "server" / "server.log").read_bytes(), served.said.encode()]
     assert all(secret.encode() not in text for text in kept)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in read(path)] == [passwords]
     assert stat.S_IMODE((folder / "server" / "server.log").stat().st_mode) == 0o600
     assert served.end() == 0
     assert f"scp -p {socket.gethostname()}:{passwords} ~/.pgpass" in served.said
@@ -155,8 +146,7 @@ def read(path):
         return b""
 
 
-def test_what_cannot_be_served_is_said(folder, monkeypatch):
-    port = free_port()
+def test_what_cannot_be_served_is_said(folder, port, monkeypatch):
     with Server(folder / "server", port=port).running() as server:
         assert server.url() == f"postgresql+psycopg://lrsearch@127.0.0.1:{port}/lrsearch"
         with pytest.raises(ServerError, match="another `lrsearch serve` runs on"):
