@@ -131,7 +131,7 @@ def test_where_there_is_no_slurm_that_is_said(tmp_path):
     [
         (["--jobs", "2"], "--jobs is for SLURM; add --on slurm"),
         (["--on", "ray", "--partition", "x"], "--partition is for SLURM"),
-        (["--gpus-per-trial", "2"], "--gpus-per-trial is for clusters"),
+        (["--gpus-per-trial", "0.5"], "parts of a GPU are for --on ray"),
         (
             ["--on", "slurm", "--gpus", "4", "--gpus-per-trial", "2"],
             "--gpus 4 does not go with --gpus-per-trial 2",
