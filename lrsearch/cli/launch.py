@@ -70,7 +70,7 @@ def launch(
     A task of your own is first trained for one epoch at the lowest rate, so that its mistakes show.
     """
     from lrsearch.diagnosis import prepare
-    from lrsearch.storage import open_storage, storage_errors
+    from lrsearch.storage import open_storage, storage_errors, study_names
     from lrsearch.study import (
         StudySpec,
         check_task,
@@ -94,7 +94,7 @@ def launch(
         if learn_from:
             source = open_storage(from_storage, create=False) if from_storage else there
             earlier = open_study(source, learn_from)
-        if spec.study.name not in {known.study_name for known in there.get_all_studies()}:
+        if spec.study.name not in study_names(there):
             rehearse(spec, task, places[0].device)
         study = create_study(there, spec, task, earlier)
         for note in study_notes(spec, task):

@@ -20,10 +20,11 @@ from lrsearch.storage import (
     insert_study,
     read_study,
     study_id_of,
+    study_names,
 )
 from lrsearch.study.earlier import earlier_trials
 from lrsearch.study.open import open_study
-from lrsearch.study.records import Attribute
+from lrsearch.study.results import Attribute
 from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SETTINGS, SPEC, VERSIONS, Study
@@ -61,7 +62,7 @@ def create_study(
     check_task(spec, task)
     name = spec.study.name
     known: dict[str, Any] = {}
-    if earlier and name not in {found.study_name for found in storage.get_all_studies()}:
+    if earlier and name not in study_names(storage):
         known = {"study": earlier.name, "trials": earlier_trials(earlier, spec, task)}
     with creating_alone(storage):
         study = optuna.create_study(
