@@ -16,7 +16,9 @@ from lrsearch.cli.options import (
     PerDevice,
     StorageOption,
     StudyOption,
+    TrustOption,
     Workers,
+    allow,
     names_in,
     opened,
 )
@@ -44,6 +46,7 @@ def confirm(
     workers_per_device: PerDevice = 1,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
+    trust: TrustOption = False,
 ) -> None:
     """Train the best schedules again on fresh seeds, the same for all, and test each once.
 
@@ -61,6 +64,7 @@ def confirm(
     check_output(output, PAGE, force=force)
     places = slots(device.value, workers, workers_per_device, pack)
     with opened(storage, study) as search:
+        allow(search, trust=trust)
         spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())
         check_task(spec, task)

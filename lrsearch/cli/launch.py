@@ -16,7 +16,9 @@ from lrsearch.cli.options import (
     PerDevice,
     StorageOption,
     StudyOption,
+    TrustOption,
     Workers,
+    allow,
     opened,
     quiet,
 )
@@ -114,12 +116,17 @@ def resume(
     time: Time = None,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
+    trust: TrustOption = False,
 ) -> None:
-    """Work on a study that exists, from any machine; it needs no study file."""
+    """Work on a study that exists, from any machine; it needs no study file.
+
+    Where somebody else launched it, --trust says once that its code may run here.
+    """
     from lrsearch.tasks import slots
 
     places = slots(device.value, workers, workers_per_device, pack)
     with opened(storage, study) as opened_study:
+        allow(opened_study, trust=trust)
         _search(opened_study, storage, places, trials, epochs, time)
 
 

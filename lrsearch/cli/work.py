@@ -14,6 +14,7 @@ from lrsearch.cli.options import (
     PackOption,
     StorageOption,
     StudyOption,
+    TrustOption,
 )
 
 
@@ -22,17 +23,20 @@ def work(
     study: StudyOption = None,
     device: DeviceOption = Device.auto,
     pack: PackOption = "auto",
+    trust: TrustOption = False,
 ) -> None:
     """Run one worker in the foreground: what a batch system starts, on any machine.
 
     It trains trials until the study's budget is used up. SIGINT or SIGTERM hands its trials back,
-    for another worker to continue. Under SLURM, any number of preemptible jobs:
+    for another worker to continue. On machines where you have not launched the study, --trust or
+    LRSEARCH_TRUST=1 lets it run the code that the study names. Under SLURM, any number of
+    preemptible jobs:
 
     \b
     #!/bin/bash
     #SBATCH --array=1-16 --gres=gpu:1 --requeue --signal=TERM@60
     export LRSEARCH_STORAGE=postgresql+psycopg://me@db-host/lrsearch
-    export LRSEARCH_FILES=/shared/lrsearch
+    export LRSEARCH_FILES=/shared/lrsearch LRSEARCH_TRUST=1
     srun lrsearch work --device cuda
     """
     from lrsearch import worker
@@ -46,7 +50,12 @@ def work(
     slot = slots(device.value, workers=1)[0]
     size = None if pack == "auto" else int(pack)
     reason = worker.work(
-        storage, study, slot.device, pack=size, parent=int(parent) if parent else None
+        storage,
+        study,
+        slot.device,
+        pack=size,
+        parent=int(parent) if parent else None,
+        trusted=trust,
     )
     typer.echo(f"leaving: {reason.value if reason else 'asked to'}")
     if reason is NoTrialReason.FAILING:

@@ -18,4 +18,5 @@ from lrsearch.study.status import (
 )
 from lrsearch.study.study import HORIZONS, SPEC, Study
 from lrsearch.study.table import trial_rows
+from lrsearch.study.trust import check_vouched, vouch
 from lrsearch.study.versions import installed_versions

