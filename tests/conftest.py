@@ -21,6 +21,9 @@ from lrsearch.storage import Storage, open_storage
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as workers; read when CUDA starts
 
+_STATE = TemporaryDirectory(prefix="lrsearch-state-")
+os.environ["XDG_STATE_HOME"] = _STATE.name  # which studies are trusted; processes inherit it
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

@@ -29,6 +29,15 @@ StudyOption = Annotated[
     str | None,
     typer.Option("--study", metavar="NAME", help="May be left out if the storage has only one."),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        envvar="LRSEARCH_TRUST",
+        show_envvar=True,
+        help="Run the code that the study names, though you have not launched it here.",
+    ),
+]
 DEFAULT_STORAGE = "sqlite:///lrsearch.db"
 
 
@@ -77,6 +86,16 @@ def quiet() -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def allow(study: Study, *, trust: bool) -> None:
+    """Refuse a study whose code is not this user's to run; `trust` vouches for it from now on."""
+    from lrsearch.study import check_vouched, vouch
+
+    if trust:
+        vouch(study)
+    else:
+        check_vouched(study)
 
 
 @contextmanager

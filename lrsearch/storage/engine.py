@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -32,9 +32,17 @@ from sqlalchemy.pool import NullPool
 from lrsearch.errors import StorageError
 from lrsearch.storage import postgresql, sqlite
 from lrsearch.storage.messages import masked, parse_url, storage_errors
-from lrsearch.storage.optuna_private import FrozenStudy, reports, stored_report, trials
+from lrsearch.storage.optuna_private import (
+    FrozenStudy,
+    construct,
+    made_by_this_optuna,
+    reports,
+    stored_report,
+    trials,
+)
 from lrsearch.storage.read_cache import ReadCache
 from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
+from lrsearch.storage.trial_reading import Sketch, read_numbered, read_sketches
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 _writing: ContextVar[Connection | None] = ContextVar("writing", default=None)
@@ -55,10 +63,13 @@ class Storage(ReadCache):
     PostgreSQL Optuna's own row locks do.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, checked: bool = False) -> None:
         text = url.render_as_string(hide_password=False)
-        super().__init__(text, _engine_options(url), skip_table_creation=True)
-        self.engine.dispose()  # what the constructor opened does not know the event
+        if checked:
+            construct(self, text, _engine_options(url))
+        else:
+            super().__init__(text, _engine_options(url), skip_table_creation=True)
+            self.engine.dispose()  # what the constructor opened does not know the event
         event.listen(self.engine, "begin", _begin)
 
     @property
@@ -148,6 +159,29 @@ class Storage(ReadCache):
             yield
         finally:
             _guard.reset(token)
+
+    def trials_numbered(self, study_id: int, numbers: Iterable[int]) -> list[FrozenTrial]:
+        """Return the trials of a study that have these numbers, without reading any other."""
+        with self.reading() as connection:
+            return read_numbered(connection, study_id, numbers)
+
+    def sketches(
+        self,
+        study_id: int,
+        steps: Collection[int],
+        attributes: Collection[str],
+        without: Container[int] = (),
+    ) -> list[Sketch]:
+        """Return what the trials of a study came to, but those with some numbers.
+
+        Args:
+            study_id: Optuna's id of the study.
+            steps: of the reports that are wanted beside the last.
+            attributes: the keys of the user attributes that are wanted.
+            without: the numbers of trials that are not.
+        """
+        with self.reading() as connection:
+            return read_sketches(connection, study_id, steps, attributes, without)
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
@@ -331,7 +365,8 @@ def _open(url: URL, create: bool) -> Storage:
             plain.engine.dispose()
             create_tables(connection)
         version = check_tables(connection)
-    storage = Storage(url)
+        checked = made_by_this_optuna(connection)
+    storage = Storage(url, checked=checked)
     if version < VERSION:
         with storage.engine.begin() as connection:
             if is_server:

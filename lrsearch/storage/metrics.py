@@ -14,6 +14,7 @@ from lrsearch.storage.leases import now
 from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.tables import leases, workers
 from lrsearch.storage.tables import metrics as table
+from lrsearch.storage.trial_reading import collecting_later
 
 
 class EpochMetrics(NamedTuple):
@@ -66,19 +67,21 @@ def read_metrics(
     if trials is not None:
         query = query.where(table.c.trial.in_(trials))
     with storage.reading() as connection:
-        rows = connection.execute(query.order_by(table.c.trial, table.c.run, table.c.epoch)).all()
-    return [
-        EpochMetrics(
-            row.trial,
-            row.run,
-            row.epoch,
-            row.step,
-            row.lr,
-            _from_json(row.metrics),
-            [(step, _from_json(metrics)) for step, metrics in row.curve or ()],
-        )
-        for row in rows
-    ]
+        query = query.order_by(table.c.trial, table.c.run, table.c.epoch)
+        with collecting_later():
+            rows = connection.execute(query).all()
+            return [
+                EpochMetrics(
+                    trial,
+                    run,
+                    epoch,
+                    step,
+                    lr,
+                    _from_json(metrics),
+                    [(at, _from_json(within)) for at, within in curve or ()],
+                )
+                for trial, run, epoch, step, lr, metrics, curve in rows
+            ]
 
 
 class RunEnd(NamedTuple):
@@ -100,6 +103,18 @@ def read_run_ends(storage: Storage, study_id: int) -> list[RunEnd]:
     )
     with storage.reading() as connection:
         return [RunEnd(*row) for row in connection.execute(query)]
+
+
+def latest_trials(storage: Storage, study_id: int) -> list[int]:
+    """Return the numbers of the trials of a study, the one that has trained last first."""
+    query = (
+        select(table.c.trial)
+        .where(table.c.study_id == study_id)
+        .group_by(table.c.trial)
+        .order_by(func.max(table.c.recorded).desc(), table.c.trial.desc())
+    )
+    with storage.reading() as connection:
+        return list(connection.execute(query).scalars())
 
 
 def count_epochs(storage: Storage, study_id: int) -> int:

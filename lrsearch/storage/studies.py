@@ -11,6 +11,7 @@ from sqlalchemy import insert, select, text, update
 from lrsearch.errors import StudyError
 from lrsearch.storage import sqlite
 from lrsearch.storage.engine import Storage
+from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.queue import count_begun, lock_study
 from lrsearch.storage.tables import forget, studies
@@ -29,6 +30,16 @@ class StudyRow(NamedTuple):
     stopping: bool = False
     epochs: int | None = None
     seconds: float | None = None
+
+
+def study_names(storage: Storage) -> list[str]:
+    """Return the names of all studies in the order in which they were made.
+
+    Optuna's `get_all_studies` loads all that is kept with each, the dashboard's figures among it.
+    """
+    query = select(optuna_studies.c.study_name).order_by(optuna_studies.c.study_id)
+    with storage.reading() as connection:
+        return list(connection.execute(query).scalars())
 
 
 def read_study(storage: Storage, study_id: int) -> StudyRow | None:

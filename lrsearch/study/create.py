@@ -20,13 +20,15 @@ from lrsearch.storage import (
     insert_study,
     read_study,
     study_id_of,
+    study_names,
 )
 from lrsearch.study.earlier import earlier_trials
 from lrsearch.study.open import open_study
-from lrsearch.study.records import Attribute
+from lrsearch.study.results import Attribute
 from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SETTINGS, SPEC, VERSIONS, Study
+from lrsearch.study.trust import vouch
 from lrsearch.study.versions import installed_versions
 from lrsearch.tasks import (
     Progress,
@@ -48,6 +50,8 @@ def create_study(
 ) -> Study:
     """Create the study that `spec` describes, or open it if it is there with the same spec.
 
+    Who does so vouches for the code that it names (`lrsearch.study.trust`).
+
     Args:
         storage: where the study is to live.
         spec: what the study is.
@@ -61,7 +65,7 @@ def create_study(
     check_task(spec, task)
     name = spec.study.name
     known: dict[str, Any] = {}
-    if earlier and name not in {found.study_name for found in storage.get_all_studies()}:
+    if earlier and name not in study_names(storage):
         known = {"study": earlier.name, "trials": earlier_trials(earlier, spec, task)}
     with creating_alone(storage):
         study = optuna.create_study(
@@ -76,6 +80,7 @@ def create_study(
             f"study {name!r} exists with another spec; what differs: {'; '.join(changed)}. "
             "Give the changed study a new name (for more trials use --trials)"
         )
+    vouch(created)
     return created
 
 

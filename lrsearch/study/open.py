@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 
 from lrsearch.errors import SpecError, StudyError
-from lrsearch.storage import Storage, masked, read_study, study_id_of
+from lrsearch.storage import Storage, masked, read_study, study_id_of, study_names
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import SPEC, Study
 
@@ -23,7 +23,7 @@ def open_study(storage: Storage, name: str | None = None) -> Study:
     Raises:
         StudyError: if there is no such study, or more than one to choose from.
     """
-    names = [study.study_name for study in storage.get_all_studies()]
+    names = study_names(storage)
     url = masked(storage.engine.url)
     if name is None:
         searches = [n for n in names if n.partition(confirmation_name(""))[0] not in {*names} - {n}]
