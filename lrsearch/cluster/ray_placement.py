@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -28,8 +29,10 @@ LOST = -signal.SIGKILL
 """The status of a worker whose node is gone: as if it had been killed."""
 LOOK = 1.0
 """Seconds between two looks at a worker."""
-HANDED_OVER = "LRSEARCH_"
+HANDED_OVER = ("LRSEARCH_", "PG")
 """How the variables begin that workers are given of this process's own."""
+CONNECT = 10.0
+"""Seconds in which a cluster is to answer; Ray itself would try for hours."""
 
 
 def load_ray() -> Any:
@@ -148,38 +151,38 @@ class RayPlacement:
         self.resource, self.per_worker = ("GPU", per_worker) if gpus else ("CPU", per_worker)
         self.slot = _slot(gpus, per_worker, pack)
         self._placed: list[RayWorker] = []
+        self._reached = False
 
     def wanted(self, study: Study) -> int:
         """Return for how many there is room, and one more; not more than trials are left.
 
         What room others take up is known late, so only fewer trials make them fewer.
-        """
-        left = study.target - count_finished_trials(study.storage, study.study_id)
-        workers = self._running()
-        free = load_ray().available_resources().get(self.resource, 0.0)
-        running = sum(not worker.waiting for worker in workers)
-        room = min(self._room(), running + _times(free, self.per_worker))
-        return min(left, max(room + 1, len(workers)), self.workers or left)
-
-    def start(self, study: Study, url: str, places: Sequence[int]) -> list[RayWorker]:
-        """Ask Ray for an actor for each worker.
 
         Raises:
             PlacementError: if other nodes of the cluster cannot reach the storage.
         """
-        ray = load_ray()
         self._check_reach(study.storage)
+        left = study.target - count_finished_trials(study.storage, study.study_id)
+        workers = self._running()
+        free = load_ray().available_resources().get(self.resource, 0.0)
+        running = sum(not worker.waiting for worker in workers)
+        room = min(self._room(study.storage), running + _times(free, self.per_worker))
+        return min(left, max(room + 1, len(workers)), self.workers or left)
+
+    def start(self, study: Study, url: str, places: Sequence[int]) -> list[RayWorker]:
+        """Ask Ray for an actor for each worker."""
+        ray = load_ray()
         gpus = self.resource == "GPU"
         options: dict[str, Any] = {"num_cpus": 0 if gpus else self.per_worker}
         if gpus:
             options["num_gpus"] = self.per_worker
-        if study.storage.is_file:  # also when other nodes join
+        if study.storage.is_file:  # nodes that join later cannot share it
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-            here = ray.get_runtime_context().get_node_id()
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(_here(), soft=False)
         host = ray.remote(WorkerHost).options(max_restarts=0, **options)
         given = {name: os.environ[name] for name in os.environ if name.startswith(HANDED_OVER)}
+        given.pop("PGPASSFILE", None)  # the password is in the URL
         own = {"LRSEARCH_STORAGE": study.storage.url_with_password()}
         arguments = worker_command(study, self.slot), given | self.slot.environment | own
         logs = study.files / "logs"
@@ -217,6 +220,7 @@ class RayPlacement:
         ray = load_ray()
         options = {"include_dashboard": False} if address == LOCAL else {}
         try:
+            _check_answers(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -229,17 +233,19 @@ class RayPlacement:
         ray = load_ray()
         return float(ray.cluster_resources().get(resource, 0.0))
 
-    def _room(self) -> int:
-        """Return how many workers the cluster's nodes could run if they did nothing else."""
+    def _room(self, storage: Storage) -> int:
+        """Return how many workers the nodes that share a storage could run at once."""
         ray = load_ray()
         return sum(
             _times(node["Resources"].get(self.resource, 0.0), self.per_worker)
             for node in ray.nodes()
-            if node["Alive"]
+            if node["Alive"] and (node["NodeID"] == _here() or not storage.is_file)
         )
 
     def _check_reach(self, storage: Storage) -> None:
-        """Refuse a storage that other nodes of the cluster cannot reach."""
+        """Refuse a storage that other nodes of the cluster cannot reach, before any work begins."""
+        if self._reached:
+            return
         ray = load_ray()
         nodes = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
         serve = (
@@ -253,9 +259,23 @@ class RayPlacement:
             )
         if storage.of_this_machine and len(set(nodes)) > 1:
             raise PlacementError(
-                f"the storage's address is this machine's own, {storage.engine.url.host!r}, under "
-                f"which the other {len(nodes) - 1} nodes of the Ray cluster do not find it; {serve}"
+                "the storage's address is this machine's own, under which the Ray cluster's other "
+                f"nodes do not find it; {serve}"
             )
+        self._reached = True
+
+
+def _check_answers(address: str) -> None:
+    """Raise an `OSError` where nothing listens at `HOST:PORT`."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT).close()
+
+
+def _here() -> str:
+    """Return Ray's id of this node."""
+    node: str = load_ray().get_runtime_context().get_node_id()
+    return node
 
 
 def _slot(gpus: bool, per_worker: float, pack: str) -> Slot:

@@ -85,7 +85,7 @@ class Storage(ReadCache):
     @property
     def of_this_machine(self) -> bool:
         """Whether its URL leads to this machine from this machine alone."""
-        return self.is_file or postgresql.is_loopback(self.engine.url.host)
+        return self.is_file or postgresql.is_loopback(postgresql.host_of(self.engine.url))
 
     def url_with_password(self) -> str:
         """Return its URL with the password that this process connects with, wherever that stood.
