@@ -132,5 +132,5 @@ def test_a_server_that_only_this_machine_reaches_is_refused_too(storage_url, pla
     study = place.create("trouble:Fake", trials=9)
     assert open_storage(storage_url).of_this_machine
     cluster.of["there"] = {"CPU": 4.0}
-    with pytest.raises(PlacementError, match="this machine's own, under which the Ray cluster.s other nodes"):
+    with pytest.raises(PlacementError, match="under which the Ray cluster's other nodes"):
         RayPlacement().wanted(study)
