@@ -5,6 +5,7 @@
     ├── DomainError        a search domain that breaks its rule (also a ValueError)
     ├── SpecError          a study file that cannot be read or holds a wrong value
     ├── TaskError          a task that cannot be imported, built or run
+    │   └── RankLostError  a run that lost one of the processes that train it together
     ├── DataError          training data that is missing or corrupt
     ├── DeviceError        a device that is not there
     ├── StorageError       a storage that cannot be opened, read or written
@@ -51,6 +52,10 @@ class SpecError(LrsearchError):
 
 class TaskError(LrsearchError):
     """A task that cannot be imported, built or run."""
+
+
+class RankLostError(TaskError):
+    """A run that lost one of the processes that train it together; it can be tried again."""
 
 
 class DataError(LrsearchError):

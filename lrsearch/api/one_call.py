@@ -130,7 +130,7 @@ def optimize(
     with storage_errors(storage):
         created = create_study(there, spec, task)
         if known:
-            _check_same(known, spec, task)
+            _check_same(known, task)
             created.set_target(trials)
         for note in [] if known else study_notes(spec, task):
             log.info("%s", note)
@@ -158,12 +158,12 @@ def _tried(spec: StudySpec, task: Task, device: str, metric: str | None) -> str:
     return metric
 
 
-def _check_same(known: Study, spec: StudySpec, task: Task) -> None:
+def _check_same(known: Study, task: Task) -> None:
     """Refuse to go on with a study whose task has another length or other data."""
-    horizons = spec.horizons(task.epochs, task.steps_per_epoch)
+    epochs = known.horizons[-1]
     checksum = getattr(task, "data_checksum", None)
-    if horizons != known.horizons or (checksum and checksum != known.data_checksum):
+    if task.epochs != epochs or (checksum and checksum != known.data_checksum):
         raise StudyError(
-            f"study {known.name!r} was made with another task: its runs have {known.horizons} "
-            f"epochs and this one's {horizons}, or the data differ; use another name"
+            f"study {known.name!r} was made with another task: its full run has {epochs} epochs "
+            f"and this one's {task.epochs}, or the data differ; use another name"
         )

@@ -27,6 +27,7 @@ app = typer.Typer(
     name="lrsearch",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 

@@ -43,6 +43,7 @@ def compare(
     from lrsearch.reporting import comparison_page, write_page
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import StudySpec, check_task, create_study
+    from lrsearch.tasks import check_devices
 
     quiet()
     check_output(output, PAGE, force=force)
@@ -52,6 +53,7 @@ def compare(
     for each in specs.values():
         check_task(each, task)
     with closing(places.open()) as placement, storage_errors(storage):
+        check_devices(task, placement.device)
         opened = open_storage(storage)
         searches = {name: create_study(opened, each, task) for name, each in specs.items()}
         for search in searches.values():

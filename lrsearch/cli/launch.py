@@ -28,7 +28,8 @@ Trials = Annotated[
 
 
 Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs of training in all; no run begins that is over.")
+    int | None,
+    typer.Option(min=1, help="Epochs of training in all; no run begins that would exceed them."),
 ]
 Time = Annotated[
     str | None, typer.Option(metavar="TIME", help='From the first trial on, such as "90m", "2h".')
@@ -74,6 +75,7 @@ def launch(
         rehearse,
         study_notes,
     )
+    from lrsearch.tasks import check_devices
 
     quiet()
     spec = StudySpec.from_toml(study_file)
@@ -82,6 +84,7 @@ def launch(
     spec, task = prepare(spec, places.here, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
     with closing(places.open()) as placement, storage_errors(storage):
+        check_devices(task, placement.device)
         there = open_storage(storage)
         earlier = None
         if learn_from:
@@ -107,7 +110,12 @@ def resume(
     time: Time = None,
 ) -> None:
     """Work on a study that exists, from any machine; it needs no study file."""
+    from lrsearch.tasks import check_devices, devices_of, load_task
+
     with closing(places.open()) as placement, opened(storage, study) as opened_study:
+        if len(devices_of(placement.device)) > 1:
+            spec = opened_study.spec
+            check_devices(load_task(spec.task.run, spec.task_options()), placement.device)
         _search(opened_study, storage, placement, trials, epochs, time)
 
 

@@ -41,6 +41,13 @@ class Device(StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to train.")]
+GpusPerTrial = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="GPUs that train each trial together, for a task with parallel; on a CPU, processes.",
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers to start; else one per GPU or CPU core.")
 ]

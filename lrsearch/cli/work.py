@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Annotated
 
 import typer
 
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
-    Device,
-    DeviceOption,
+    GpusPerTrial,
     PackOption,
     StorageOption,
     StudyOption,
 )
 
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|NAME,…",
+        help="Where to train: also by name, all of each trial's devices, such as cuda:0,cuda:1.",
+    ),
+]
+
 
 def work(
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
-    device: DeviceOption = Device.auto,
+    device: Devices = "auto",
+    gpus_per_trial: GpusPerTrial = 1,
     pack: PackOption = "auto",
 ) -> None:
     """Run one worker in the foreground: what a batch system starts, on any machine.
@@ -32,10 +42,11 @@ def work(
     #!/bin/bash
     #SBATCH --array=1-16 --gres=gpu:1 --requeue --signal=TERM@60
     export LRSEARCH_STORAGE=postgresql+psycopg://me@db-host/lrsearch
-    export LRSEARCH_FILES=/shared/lrsearch
+    export LRSEARCH_FILES=/shared/lrsearch  # or s3://BUCKET/lrsearch
     srun lrsearch work --device cuda
     """
     from lrsearch import worker
+    from lrsearch.errors import RankLostError
     from lrsearch.storage import NoTrialReason
     from lrsearch.tasks import slots
 
@@ -43,11 +54,14 @@ def work(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
     parent = os.environ.get("LRSEARCH_PARENT")
-    slot = slots(device.value, workers=1)[0]
+    slot = slots(device, workers=1, pack=pack, per_trial=gpus_per_trial)[0]
     size = None if pack == "auto" else int(pack)
-    reason = worker.work(
-        storage, study, slot.device, pack=size, parent=int(parent) if parent else None
-    )
+    leader = int(parent) if parent else None
+    try:
+        reason = worker.work(storage, study, slot.device, pack=size, parent=leader)
+    except RankLostError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(worker.RANK_LOST) from None
     typer.echo(f"leaving: {reason.value if reason else 'asked to'}")
     if reason is NoTrialReason.FAILING:
         raise typer.Exit(worker.FAILING)

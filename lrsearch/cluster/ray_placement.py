@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.cluster.ray_host import WorkerHost
+from lrsearch.cluster.slots import slot_of
 from lrsearch.errors import PlacementError
 from lrsearch.storage import Storage, count_finished_trials
 from lrsearch.study import Study
-from lrsearch.tasks import Slot
 from lrsearch.worker import worker_command
 
 LOCAL = "local"
@@ -149,9 +149,14 @@ class RayPlacement:
         self._connect(address)
         gpus = device == "cuda" or (device == "auto" and self._total("GPU") > 0)
         self.resource, self.per_worker = ("GPU", per_worker) if gpus else ("CPU", per_worker)
-        self.slot = _slot(gpus, per_worker, pack)
+        self.slot = slot_of(max(1, int(per_worker)), pack, gpus=gpus)
         self._placed: list[RayWorker] = []
         self._reached = False
+
+    @property
+    def device(self) -> str:
+        """What each worker trains on."""
+        return self.slot.device
 
     def wanted(self, study: Study) -> int:
         """Return for how many there is room, and one more; not more than trials are left.
@@ -276,14 +281,6 @@ def _here() -> str:
     """Return Ray's id of this node."""
     node: str = load_ray().get_runtime_context().get_node_id()
     return node
-
-
-def _slot(gpus: bool, per_worker: float, pack: str) -> Slot:
-    """Return what a worker is told; Ray itself says in its environment which GPUs are its own."""
-    count = max(1, int(per_worker))
-    if gpus:
-        return Slot("cuda" if count == 1 else ",".join(f"cuda:{i}" for i in range(count)), {}, pack)
-    return Slot(",".join(["cpu"] * count), {"OMP_NUM_THREADS": "1"}, pack)
 
 
 def _times(amount: float, part: float) -> int:

@@ -77,6 +77,20 @@ def default_horizons(epochs: int, steps_per_epoch: int) -> tuple[int, ...]:
     return (short, epochs) if 2 * short <= epochs else (epochs,)
 
 
+def with_longer(horizons: Sequence[int]) -> tuple[int, ...]:
+    """Return default horizons with one between, for where the short one says too little.
+
+    It is twice as long, but at most half of the full run.
+
+    Example:
+        >>> with_longer((5, 30)), with_longer((2, 6)), with_longer((1, 2)), with_longer((2,))
+        ((5, 10, 30), (2, 3, 6), (1, 2), (2,))
+    """
+    *short, full = horizons
+    longer = [min(2 * first, full // 2) for first in short]
+    return (*short, *(epochs for epochs in longer if epochs > short[-1]), full)
+
+
 def check_horizons(horizons: Sequence[int], epochs: int, steps_per_epoch: int) -> None:
     """Refuse horizons that do not fit a task.
 

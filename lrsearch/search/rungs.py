@@ -12,6 +12,9 @@ trained again, until the best has been trained on as many seeds as the number of
 for. So luck has to be repeated, and what is named the best in the end is known from several seeds
 (the intensification of SMAC, Hutter et al. 2011).
 
+The first horizon may turn out to say too little: most networks have not left their first plateau
+there, or it ranks trials as chance would. Then trials begin with a longer one, if there is one.
+
 Nothing here knows of storages or workers: the functions take values and return a decision, so they
 serve in any Optuna script.
 """
@@ -21,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 from typing import Literal
 
 from lrsearch.search.estimates import SeedModel
@@ -79,14 +83,23 @@ class Standing:
 
     Args:
         number: the trial's.
-        values: what it came to on each rung that it has trained, from the first on. Of one that has
-            diverged or failed to train on a full run leave out these: it is not to be the best.
+        values: what it came to on each rung up to the last that it has trained; `None` for one that
+            it has left out. Of one that has diverged or failed to train on a full run leave out
+            these: it is not to be the best.
         state: "waiting" if it can go on or end, "running", or "ended".
+        learned: whether its last run ended better than a guess, as far as its task can tell.
     """
 
     number: int
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
     state: Literal["waiting", "running", "ended"]
+    learned: bool = True
+
+    def value_at(self, rung: int) -> float:
+        """Return what it came to on a rung that it has trained."""
+        value = self.values[rung]
+        assert value is not None, "it has left that rung out"
+        return value
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,15 @@ class Step:
     rung: int | None
 
 
+LEARNING_JUDGED = 8
+"""Trials that have come no further, from which one sees whether any learn on a horizon."""
+RANKING_JUDGED = 16, 40
+"""Trials trained in full from which the ranking on a horizon is judged, and at most by how many.
+
+Of the best quarter alone a few agree as chance would in many a search whose horizon does its work.
+"""
+
+
 class Climb:
     """Decides which trial goes on.
 
@@ -110,6 +132,8 @@ class Climb:
         maximize: whether more is better.
         patience: no trial begins any more when so many have begun since the best mean last rose by
             more than seeds explain; `None` for no such limit.
+        longer: the index of a horizon that trials leave out, unless the one before it says too
+            little; then they begin with it. `None` if all are trained.
 
     Example:
         >>> climb = Climb(rungs_of([1, 6], seeds=3), reduction_factor=4)
@@ -127,8 +151,10 @@ class Climb:
         *,
         maximize: bool = True,
         patience: int | None = None,
+        longer: int | None = None,
     ) -> None:
         self.patience = patience
+        self.longer = longer
         self.rungs = tuple(rungs)
         self.reduction_factor = reduction_factor
         self.sign = 1.0 if maximize else -1.0
@@ -147,19 +173,54 @@ class Climb:
         full = self.rungs[self.first_full].epochs
         if epochs_left >= full and (found := self._seed(trials)):
             return found
-        for rung in range(self.first_full, 0, -1):
-            if epochs_left >= self.rungs[rung].epochs and (found := self._promote(trials, rung)):
+        lengthened = self.says_too_little(trials) is not None
+        ways = self._ways(lengthened)
+        for horizon, rung in reversed(ways):
+            enough = epochs_left >= self.rungs[rung].epochs
+            if enough and (found := self._promote(trials, horizon, rung)):
                 return found
+        first = self.longer if lengthened and self.longer else 0
         # a new trial that could not train in full any more would say nothing
-        fits = epochs_left >= sum(rung.epochs for rung in self._way_to_full)
+        to_full = {first, *(rung for horizon, rung in ways if horizon >= first)}
+        fits = epochs_left >= sum(self.rungs[rung].epochs for rung in to_full)
         if may_begin and fits and not self.stagnates(trials):
-            return Step(None, 0)
+            return Step(None, first)
         if any(trial.state == "running" for trial in trials):
             return None
-        if epochs_left >= full and (found := self._finish(trials)):
+        if epochs_left >= full and (found := self._finish(trials, ways)):
             return found
         waiting = [trial.number for trial in trials if trial.state == "waiting"]
         return Step(waiting[0], None) if waiting else None
+
+    def says_too_little(self, trials: Sequence[Standing]) -> str | None:
+        """Return why trials are to begin with the longer horizon, if they are.
+
+        On the one before it no trial has learned anything but those that went on, so that chance
+        says who goes on next; or those that were trained in full ended in no order that it had told
+        (Kendall's τ ≤ 0). Once some have begun so, all do.
+
+        Example:
+            >>> climb = Climb(rungs_of([2, 3, 6], seeds=3), reduction_factor=4, longer=1)
+            >>> trials = [Standing(n, (0.1,), "waiting", learned=False) for n in range(8)]
+            >>> climb.says_too_little(trials)
+            'none of 8 trials has learned anything in 2 epochs'
+        """
+        if self.longer is None:
+            return None
+        horizon = self.longer - 1
+        epochs = self.rungs[horizon].epochs
+        there = [trial for trial in trials if len(trial.values) > horizon]
+        if any(trial.values[horizon] is None for trial in there):
+            return f"other trials do not begin with {epochs} epochs either"
+        learned = [trial.learned for trial in there if len(trial.values) == horizon + 1]
+        if len(learned) >= LEARNING_JUDGED and not any(learned):
+            return f"none of {len(learned)} trials has learned anything in {epochs} epochs"
+        least, most = RANKING_JUDGED
+        full = [trial for trial in there if len(trial.values) > self.first_full][:most]
+        pairs = [(trial.value_at(horizon), trial.value_at(self.first_full)) for trial in full]
+        if len(pairs) >= least and _agreement(pairs) <= 0:
+            return f"{epochs} epochs rank the {len(pairs)} trials trained in full as chance would"
+        return None
 
     def seeds_due(self, full_trials: int) -> int:
         """Return on how many seeds the best is to have been trained, among so many full trials."""
@@ -168,7 +229,7 @@ class Climb:
 
     def mean(self, trial: Standing) -> float:
         """Return the mean of a trial's full runs, larger being better; of none, minus infinity."""
-        full = trial.values[self.first_full :]
+        full = self._full_values(trial)
         return self.sign * math.fsum(full) / len(full) if full else -math.inf
 
     def stagnates(self, trials: Sequence[Standing]) -> bool:
@@ -180,15 +241,20 @@ class Climb:
         earlier = [trial for trial in full if trial.number < since]
         if not earlier:
             return False
-        model = SeedModel([trial.values[self.first_full :] for trial in full])
+        model = SeedModel([self._full_values(trial) for trial in full])
         best = max(full, key=self.mean)
-        estimate = model.estimate(best.values[self.first_full :])
+        estimate = model.estimate(self._full_values(best))
         noise = estimate.error if estimate else 0.0
         return self.mean(best) <= max(map(self.mean, earlier)) + noise
 
-    @property
-    def _way_to_full(self) -> tuple[Rung, ...]:
-        return self.rungs[: self.first_full + 1]
+    def _full_values(self, trial: Standing) -> list[float]:
+        """Return what a trial came to on each full run."""
+        return [value for value in trial.values[self.first_full :] if value is not None]
+
+    def _ways(self, lengthened: bool) -> list[tuple[int, int]]:
+        """Return for each short horizon in use the rung that comes after it, both as indices."""
+        unused = None if lengthened else self.longer
+        return list(pairwise(rung for rung in range(self.first_full + 1) if rung != unused))
 
     def _seed(self, trials: Sequence[Standing]) -> Step | None:
         """Return the next seed for the best by its mean, if it has been trained on too few."""
@@ -201,24 +267,30 @@ class Climb:
             return Step(best.number, len(best.values))
         return None
 
-    def _promote(self, trials: Sequence[Standing], rung: int) -> Step | None:
+    def _promote(self, trials: Sequence[Standing], horizon: int, rung: int) -> Step | None:
         """Return a trial that goes on to a rung from the horizon before it."""
-        there = [trial for trial in trials if len(trial.values) >= rung]
+        there = [t for t in trials if len(t.values) > horizon and t.values[horizon] is not None]
         allowed = int(len(there) / self.reduction_factor)
-        ranked = sorted(there, key=lambda trial: -self.sign * trial.values[rung - 1])
+        ranked = sorted(there, key=lambda trial: -self.sign * trial.value_at(horizon))
         for trial in ranked[:allowed]:
-            if len(trial.values) == rung and trial.state == "waiting":
+            if len(trial.values) == horizon + 1 and trial.state == "waiting":
                 return Step(trial.number, rung)
         return None
 
-    def _finish(self, trials: Sequence[Standing]) -> Step | None:
+    def _finish(self, trials: Sequence[Standing], ways: Sequence[tuple[int, int]]) -> Step | None:
         """Return the best of those that wait, where no trial has been trained in full yet."""
         if any(len(trial.values) > self.first_full for trial in trials):
             return None
         waiting = [t for t in trials if t.state == "waiting" and t.values]
         if not waiting:
             return None
-        furthest = max(len(trial.values) for trial in waiting)
-        there = [trial for trial in waiting if len(trial.values) == furthest]
-        best = max(there, key=lambda trial: self.sign * trial.values[-1])
-        return Step(best.number, furthest)
+        furthest = max(len(trial.values) for trial in waiting) - 1
+        there = [trial for trial in waiting if len(trial.values) == furthest + 1]
+        best = max(there, key=lambda trial: self.sign * trial.value_at(furthest))
+        return Step(best.number, dict(ways)[furthest])
+
+
+def _agreement(pairs: Sequence[tuple[float, float]]) -> float:
+    """Return how far two rankings agree: Kendall's τ, not normalised, so 0 as chance has it."""
+    order = [(a - c) * (b - d) for (a, b), (c, d) in combinations(pairs, 2)]
+    return sum(math.copysign(1, product) for product in order if product)

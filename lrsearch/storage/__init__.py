@@ -28,6 +28,7 @@ from lrsearch.storage.optuna_private import (
 )
 from lrsearch.storage.postgresql import leave_soon
 from lrsearch.storage.queue import (
+    FAILED_TO_TRAIN,
     FINISHED,
     BegunTrial,
     NoTrialReason,

@@ -63,15 +63,16 @@ class Storage(ReadCache):
 
     @property
     def files(self) -> Path:
-        """The folder for checkpoints and logs.
+        """The folder for logs, and for checkpoints if there is no `store`.
 
-        It is in `LRSEARCH_FILES` if that is set; else beside a SQLite file (`lrsearch.db.files/`),
-        and for PostgreSQL in the user's cache. Where several machines share a study, set it to a
-        folder on a disk that they share: without, a machine starts another's trial over.
+        It is in `LRSEARCH_FILES` if that is a folder; else beside a SQLite file
+        (`lrsearch.db.files/`), and for PostgreSQL in the user's cache. Where several machines share
+        a study, set it to a folder on a disk that they share, or to the URL of a store: without, a
+        machine starts another's trial over.
         """
-        url = self.engine.url
-        name = sha256(url.set(password=None).render_as_string().encode()).hexdigest()[:16]
-        if root := os.environ.get("LRSEARCH_FILES"):
+        url, name = self.engine.url, self._files_name
+        root = os.environ.get("LRSEARCH_FILES")
+        if root and "://" not in root:
             return Path(root) / name
         if self.is_file:
             return Path(f"{url.database}.files").absolute()
@@ -98,6 +99,17 @@ class Storage(ReadCache):
                 driver: Any = connection.connection.driver_connection
                 url = url.set(password=driver.info.password or None)
         return url.render_as_string(hide_password=False)
+
+    @property
+    def store(self) -> str | None:
+        """The URL that is to hold checkpoints, if `LRSEARCH_FILES` is one; it may hold secrets."""
+        root = os.environ.get("LRSEARCH_FILES", "")
+        return f"{root.rstrip('/')}/{self._files_name}" if "://" in root else None
+
+    @property
+    def _files_name(self) -> str:
+        url = self.engine.url
+        return sha256(url.set(password=None).render_as_string().encode()).hexdigest()[:16]
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

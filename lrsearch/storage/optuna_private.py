@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optuna.storages._rdb.models import StudyModel, TrialIntermediateValueModel, TrialModel
+from optuna.storages._rdb.models import (
+    StudyModel,
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialUserAttributeModel,
+)
 from optuna.study._frozen import FrozenStudy as FrozenStudy  # what `get_all_studies` returns
 
 if TYPE_CHECKING:
@@ -25,6 +30,9 @@ trials: Table = TrialModel.__table__
 # Reports are written without Optuna's ORM, which takes four times as long while others wait.
 # A faster `set_trial_intermediate_value` would replace the table and the function.
 reports: Table = TrialIntermediateValueModel.__table__
+
+# A claim asks which trials learned nothing, of thousands; `get_all_trials` reads all of each.
+user_attributes: Table = TrialUserAttributeModel.__table__
 
 
 def stored_report(value: float) -> tuple[float | None, Any]:

@@ -7,6 +7,7 @@ trials are fewer than the budget, a waiting one or a new one.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -34,7 +35,7 @@ from lrsearch.storage.leases import (
     now,
 )
 from lrsearch.storage.metrics import epochs_trained
-from lrsearch.storage.optuna_private import reports, trials
+from lrsearch.storage.optuna_private import reports, trials, user_attributes
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.processes import is_alive, process_mark
 from lrsearch.storage.tables import leases, metrics, studies, workers
@@ -42,6 +43,8 @@ from lrsearch.storage.tables import leases, metrics, studies, workers
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states that count towards the budget."""
 
+FAILED_TO_TRAIN = "failed_to_train"
+"""The user attribute that says whether the last of a trial's runs ended no better than a guess."""
 
 BegunState = Literal["waiting", "running", "complete", "pruned"]
 
@@ -65,13 +68,15 @@ class NoTrialReason(Enum):
 class BegunTrial(NamedTuple):
     """A trial that has begun: its number, its reports by step, whether it waits, runs or has ended.
 
-    One that waits has trained a rung, and may go on to the next or end. One that was pruned after a
+    `learned` is whether its last run ended better than a guess, as far as its task tells. One that
+    waits has trained a rung, and may go on to the next or end. One that was pruned after a
     full run has diverged or failed to train on a further seed.
     """
 
     number: int
     reports: Mapping[int, float]
     state: BegunState
+    learned: bool = True
 
 
 class Step(NamedTuple):
@@ -278,8 +283,22 @@ class TrialQueue:
         )
         for row in connection.execute(values):
             reported[row.trial_id][row.step] = row.intermediate_value
+        failed = set(
+            connection.execute(
+                select(user_attributes.c.trial_id)
+                .join(trials, trials.c.trial_id == user_attributes.c.trial_id)
+                .where(trials.c.study_id == self.study_id)
+                .where(user_attributes.c.key == FAILED_TO_TRAIN)
+                .where(user_attributes.c.value_json == json.dumps(True))
+            ).scalars()
+        )
         return [
-            BegunTrial(row.number, reported[row.trial_id], _STATES[row.state])
+            BegunTrial(
+                row.number,
+                reported[row.trial_id],
+                _STATES[row.state],
+                learned=row.trial_id not in failed,
+            )
             for row in rows
             if row.state != TrialState.WAITING or row.trial_id in reported  # not only enqueued
         ]

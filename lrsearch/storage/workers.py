@@ -18,7 +18,8 @@ class WorkerRow:
     """A worker that has not left.
 
     `last_seen` is in seconds since 1970 by the clock of the storage, `silent` the seconds since
-    then; `dead` is whether its process is known to be; `trials` are Optuna's ids of what it holds.
+    then; `dead` is whether its process is known to be; `trials` are Optuna's ids of what it holds,
+    each with the rung that it trains, where trials climb those.
     """
 
     id: str
@@ -28,7 +29,7 @@ class WorkerRow:
     last_seen: float
     silent: float
     dead: bool
-    trials: list[int]
+    trials: dict[int, int | None]
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class LeaseSpan:
 def read_workers(storage: Storage, study_id: int) -> list[WorkerRow]:
     """Return the workers of a study that have not left, in the order in which they joined."""
     present = select(workers).where(workers.c.study_id == study_id, workers.c.ended.is_(None))
-    open_leases = select(leases.c.worker_id, leases.c.trial_id).where(
+    open_leases = select(leases.c.worker_id, leases.c.trial_id, leases.c.rung).where(
         leases.c.study_id == study_id, leases.c.ended.is_(None), leases.c.expires > 0
     )
     with storage.reading() as connection:
         time = now(connection)
         rows = connection.execute(present.order_by(workers.c.started)).all()
-        trials = defaultdict(list)
+        trials: dict[str, dict[int, int | None]] = defaultdict(dict)
         for lease in connection.execute(open_leases.order_by(leases.c.trial_id)):
-            trials[lease.worker_id].append(lease.trial_id)
+            trials[lease.worker_id][lease.trial_id] = lease.rung
     return [
         WorkerRow(
             id=row.worker_id,

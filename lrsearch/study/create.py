@@ -230,8 +230,9 @@ def study_notes(spec: StudySpec, task: Task) -> list[str]:
         if len(horizons) > 1:
             notes.append(
                 f"trials train {horizons[0]} of {task.epochs} epochs first "
-                f"({horizons[0] * task.steps_per_epoch} updates), and the best go on; "
-                "another length: pruning.horizons"
+                f"({horizons[0] * task.steps_per_epoch} updates), and the best go on"
+                + (f"; {horizons[1]}, if that says too little" if len(horizons) > 2 else "")
+                + "; other lengths: pruning.horizons"
             )
         else:
             notes.append("the run is too short for a shorter one first: trials train in full")

@@ -18,7 +18,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve, sketched
 from lrsearch.search import Rung, values_in_full
-from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
+from lrsearch.storage import (
+    FAILED_TO_TRAIN,
+    FINISHED,
+    EpochMetrics,
+    Storage,
+    read_metrics,
+    trial_id_of,
+)
 from lrsearch.study.spec import StudySpec
 from lrsearch.tasks import JUMP, is_near
 
@@ -50,7 +57,7 @@ class Attribute:
     """True where its curve is all but zero, and nothing was trained."""
     DIVERGED = "diverged"
     """`{run, epoch, step, lr}`: where its loss was no longer finite."""
-    FAILED_TO_TRAIN = "failed_to_train"
+    FAILED_TO_TRAIN = FAILED_TO_TRAIN
     """Whether the last of its runs ended no better than a guess."""
     STABILITY = "stability"
     """`{grad_norm, loss_jump, loss_jump_step}`: the largest of all its epochs; `loss`, its last."""
@@ -63,7 +70,7 @@ class Constraint(StrEnum):
 
     DIVERGED = "diverged"
     """Its loss was no longer finite."""
-    FAILED_TO_TRAIN = "failed_to_train"
+    FAILED_TO_TRAIN = FAILED_TO_TRAIN
     """The last of its runs ended no better than a guess, or its curve is all but zero."""
 
 

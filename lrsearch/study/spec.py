@@ -25,6 +25,7 @@ from lrsearch.search import (
     rungs_of,
     sampler_builder,
     seen_by_samplers,
+    with_longer,
 )
 from lrsearch.study.sections import (
     ConfirmSection,
@@ -203,7 +204,7 @@ class StudySpec(Section):
             return (epochs,)
         if self.pruning.horizons is None:
             full = isinstance(self.pruning, NoPruning)
-            return (epochs,) if full else default_horizons(epochs, steps_per_epoch)
+            return (epochs,) if full else with_longer(default_horizons(epochs, steps_per_epoch))
         check_horizons(self.pruning.horizons, epochs, steps_per_epoch)
         return tuple(self.pruning.horizons)
 
@@ -226,6 +227,7 @@ class StudySpec(Section):
             self.pruning.reduction_factor,
             maximize=maximize,
             patience=self.study.patience,
+            longer=1 if self.pruning.horizons is None and len(horizons) > 2 else None,
         )
 
     def _task_domains(self) -> dict[str, Domain]:

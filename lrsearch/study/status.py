@@ -11,6 +11,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from lrsearch.storage import (
+    END,
     EpochMetrics,
     count_epochs,
     masked,
@@ -224,8 +225,11 @@ def _trial(record: TrialRecord) -> TrialStatus:
 
 def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerStatus]:
     rows = read_workers(study.storage, study.study_id)
-    held = {row.id: [records[trial] for trial in row.trials if trial in records] for row in rows}
-    numbers = [record.number for mine in held.values() for record in mine]
+    held = {
+        row.id: [(records[trial], rung) for trial, rung in row.trials.items() if trial in records]
+        for row in rows
+    }
+    numbers = [record.number for mine in held.values() for record, _ in mine]
     epochs = epochs_by_trial(study.storage, study.study_id, numbers)
     slow = slow_trials(study.storage, study.study_id) if numbers else {}
     workers = [
@@ -237,8 +241,8 @@ def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerS
             last_seen=row.last_seen,
             alive=not row.dead and row.silent <= study.spec.workers.lease,
             trials=[
-                _running(record, epochs.get(record.number, []), slow.get(record.id))
-                for record in held[row.id]
+                _running(record, rung, epochs.get(record.number, []), slow.get(record.id))
+                for record, rung in held[row.id]
             ],
         )
         for row in rows
@@ -246,11 +250,15 @@ def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerS
     return [worker for worker in workers if worker.alive or worker.trials]
 
 
-def _running(record: TrialRecord, epochs: list[EpochMetrics], slow: float | None) -> RunningTrial:
+def _running(
+    record: TrialRecord, rung: int | None, epochs: list[EpochMetrics], slow: float | None
+) -> RunningTrial:
     last = epochs[-1] if epochs else None
     run = last.run if last else 0
-    if last and last.epoch == record.rungs[run].epochs and run + 1 < len(record.rungs):
-        run += 1  # it has gone on to the next rung, or is about to end
+    if rung is not None:
+        run = run if rung == END else rung
+    elif last and last.epoch == record.rungs[run].epochs and run + 1 < len(record.rungs):
+        run += 1  # it has gone on to the next run, or is about to end
     return RunningTrial(
         trial=record.number,
         epoch=sum(row.run == run for row in epochs),

@@ -53,7 +53,7 @@ class Study:
         storage: where it lives.
         study: Optuna's.
         spec: what it is.
-        files: the folder for its checkpoints and logs.
+        files: the folder for its logs, and for its checkpoints unless the storage has a store.
     """
 
     def __init__(self, storage: Storage, study: optuna.Study, spec: StudySpec, files: Path) -> None:
@@ -73,6 +73,13 @@ class Study:
     def study_id(self) -> int:
         """Optuna's id of the study."""
         return study_id_of(self.optuna)
+
+    @property
+    def checkpoints(self) -> Path | str:
+        """Where its checkpoints are: a folder, or the URL of a store, which may hold secrets."""
+        store = self.storage.store
+        folder = self.files / "checkpoints"
+        return folder if store is None else f"{store}/{self.files.name}/{folder.name}"
 
     @cached_property
     def horizons(self) -> tuple[int, ...]:

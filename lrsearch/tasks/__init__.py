@@ -3,13 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.tasks.devices import Slot, out_of_memory, prepare_torch, slots
+from lrsearch.tasks.devices import Slot, devices_of, out_of_memory, prepare_torch, slots
 from lrsearch.tasks.learning import JUMP, has_fallen, is_near, rises
 from lrsearch.tasks.task import (
     IN_PROCESS,
     Progress,
     Task,
     can_prepend,
+    check_devices,
     check_importable,
     check_protocol,
     clock_of,

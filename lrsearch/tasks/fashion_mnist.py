@@ -58,6 +58,7 @@ def task(
     validate_on: Literal["held_out", "test"] = "held_out",
     clip_norm: float | None = None,
     precision: Precision = "fp32",
+    parallel: Literal["ddp"] | None = None,
 ) -> Supervised:
     """Return a network on FashionMNIST as a task.
 
@@ -81,6 +82,7 @@ def task(
         clip_norm: a gradient with a larger L2 norm is scaled down to it. In a study file `"p90"`,
             `"p95"` or the like has `launch` measure one: that percentile of the gradient's norms.
         precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
+        parallel: "ddp" to train a trial on several devices (`Supervised`).
 
     Raises:
         TaskError: for an unknown model or a value that breaks its rule.
@@ -103,6 +105,7 @@ def task(
         lr_every=lr_every,
         clip_norm=clip_norm,
         precision=precision,
+        parallel=parallel,
     )
 
 

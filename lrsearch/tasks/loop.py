@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from lrsearch.tasks.ddp import Rank
 from lrsearch.tasks.optimizers import set_mode
 from lrsearch.tasks.precision import Precision, forward, products
 
@@ -23,7 +24,8 @@ class Update(NamedTuple):
 
     The norm is that of the whole gradient, before clipping. `metrics` [M] are the batch's, of the
     outputs that the loss was computed from; it has so many `examples`. All tensors are left on the
-    device.
+    device. Of several processes that train together each has loss and metrics of its own part of
+    the batch (`Rank.whole`), and the norm that all share.
     """
 
     lr: float
@@ -50,6 +52,7 @@ def updates(
     batch_size: int,
     clip_norm: float | None = None,
     precision: Precision = "fp32",
+    rank: Rank | None = None,
 ) -> Iterator[Update]:
     """Train on batches of `inputs` and `targets` in the given order; yield after each update.
 
@@ -64,24 +67,26 @@ def updates(
         batch_size: examples in an update; the last may have fewer.
         clip_norm: a gradient with a larger L2 norm is scaled down to it.
         precision: of the network's passes.
+        rank: this process, where several train the network together.
     """
     network.train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for batch in torch.split(order, batch_size):
+        part, counts = rank.share(batch) if rank else (batch, 1.0)
         lr = float(optimizer.param_groups[0]["lr"])
         set_mode(optimizer, "train")  # an evaluation may lie between two updates
         optimizer.zero_grad()
         with products(precision, targets.device):
             with forward(precision, targets.device):
-                outputs = network(as_input(inputs[batch]))
-                batch_loss = loss(outputs, targets[batch])
-            batch_loss.backward()  # type: ignore[no-untyped-call]
+                outputs = (rank or network)(as_input(inputs[part]))
+                batch_loss = loss(outputs, targets[part])
+            (batch_loss * counts if rank else batch_loss).backward()  # type: ignore[no-untyped-call]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if clip_norm is not None:
             clip_grads_with_norm_(parameters, clip_norm, norm)
         optimizer.step()
         with torch.no_grad(), forward(precision, targets.device):
-            measured = [metric(outputs.detach(), targets[batch]) for metric in metrics]
+            measured = [metric(outputs.detach(), targets[part]) for metric in metrics]
         values = torch.stack(measured) if measured else norm.new_zeros(0)
         yield Update(lr, batch_loss.detach(), norm, values, len(batch))
 

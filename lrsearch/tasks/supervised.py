@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,14 @@ from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Float, LrEvery, Schedule
 from lrsearch.tasks.chance import constant_guess_loss
 from lrsearch.tasks.curve import within_epoch
+from lrsearch.tasks.devices import devices_of
 from lrsearch.tasks.history import History
-from lrsearch.tasks.loop import Loss, Update, accuracy
+from lrsearch.tasks.loop import Loss, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
 from lrsearch.tasks.precision import PRECISIONS, Precision
-from lrsearch.tasks.task import Progress, Task, clock_of
+from lrsearch.tasks.ranks import Leader, leading
+from lrsearch.tasks.scheduled import ScheduledTraining, measured, sizes
+from lrsearch.tasks.task import Progress, Task, check_devices, clock_of
 from lrsearch.tasks.training import Data, Training, restored, run_state
 
 
@@ -54,6 +58,11 @@ class Supervised:
             `schedule.lr(epoch, epochs)` in each part; a search then counts warmups in epochs.
         clip_norm: a gradient with a larger L2 norm is scaled down to it.
         precision: "fp32", "tf32" (faster matrix products on CUDA), or "bf16" (autocast).
+        parallel: "ddp": where a trial has several devices, a process on each trains its share of
+            every batch, by torch's DistributedDataParallel. Losses, gradients and metrics are those
+            of the whole batch, to rounding. Batch norm computes with each share, and dropout draws
+            for each. Every process loads all the data, and must be able to import what the task is
+            made of. Each parameter must have a gradient in every update, or in none.
 
     Raises:
         TaskError: if a value breaks its rule.
@@ -70,6 +79,7 @@ class Supervised:
     lr_every: LrEvery = "update"
     clip_norm: float | None = None
     precision: Precision = "fp32"
+    parallel: Literal["ddp"] | None = None
     prepends_warmup: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -85,6 +95,8 @@ class Supervised:
             raise TaskError(
                 f"task.precision is {self.precision!r}; {nearest(str(self.precision), PRECISIONS)}"
             )
+        if self.parallel not in (None, "ddp"):
+            raise TaskError(f'task.parallel can only be "ddp", but got {self.parallel!r}')
         clip = self.clip_norm
         if clip is not None and (type(clip) not in (int, float) or not 0 < clip < math.inf):
             raise TaskError(f"task.clip_norm must be a positive number, but got {clip!r}")
@@ -122,50 +134,99 @@ class Supervised:
         device: str,
         state: dict[str, Any] | None = None,
     ) -> Iterator[Progress]:
-        """Train the whole schedule in `epochs` epochs; see `lrsearch.tasks.Task.run`."""
+        """Train the whole schedule in `epochs` epochs; see `lrsearch.tasks.Task.run`.
+
+        Raises:
+            RankLostError: if one of several processes that train it was killed, or has crashed.
+        """
         self.check_watched(schedule)
-        training = self.start(seed=seed, device=device, lr=schedule.base_lr)
-        clock = clock_of(self, epochs, schedule)
-        scheduler = schedule.torch(training.optimizer, clock.length)
-        history = History(self.baseline(training))
-        first = 0
+        check_devices(self, device)
+        first, *others = devices_of(device)
+        run = partial(self._run, schedule, epochs=epochs, seed=seed, device=first, state=state)
+        if not others:
+            yield from run()
+            return
+        prepare = partial(self.scheduled, schedule, epochs=epochs, seed=seed, state=state)
+        with leading([first, *others], prepare) as leader:
+            yield from run(leader=leader)
+
+    def scheduled(
+        self,
+        schedule: Schedule,
+        device: str,
+        *,
+        epochs: int,
+        seed: int,
+        state: dict[str, Any] | None = None,
+    ) -> ScheduledTraining:
+        """Return a network in training at the schedule's rates, from a state on."""
+        going = ScheduledTraining(
+            self.start(seed=seed, device=device, lr=schedule.base_lr),
+            schedule,
+            clock_of(self, epochs, schedule),
+            epochs=epochs,
+            steps_per_epoch=self.steps_per_epoch,
+        )
         if state is not None:
-            first = state["epoch"]
-            training.load_state_dict(state)
-            scheduler.load_state_dict(state["scheduler"])
+            going.load_state_dict(state)
+        return going
+
+    def _run(
+        self,
+        schedule: Schedule,
+        *,
+        epochs: int,
+        seed: int,
+        device: str,
+        state: dict[str, Any] | None,
+        leader: Leader | None = None,
+    ) -> Iterator[Progress]:
+        """Train in this process; where it leads others, with them."""
+        going = self.scheduled(schedule, device, epochs=epochs, seed=seed)
+        training = going.training
+        history = History(self.baseline(training))
+        if state is not None:
+            going.load_state_dict(state)
             history = restored(history, state)
+        if leader:
+            leader.join(training)
 
-        for epoch in range(first, epochs):
-            lead = clock.lead_steps
-            start = lead + epoch * self.steps_per_epoch if epoch else 0
-            updates = training.epoch(epoch) if epoch else training.first_epoch(lead, epochs)
-            seen: list[Update] = []
-            validation: dict[str, float] = {}
-            for step, update in enumerate(updates, start + 1):
-                seen.append(update)
-                validation = {}
-                if clock.ends_part(step) and schedule.family.reads_losses:
-                    validation = training.validate(self.named_metrics("val"))
-                for move in range(clock.time(step) - clock.time(step - 1)):
-                    scheduler.step(None if move else validation.get(schedule.family.watches()))
+        validations: dict[int, dict[str, float]] = {}
 
-            _, losses, norms, measured, examples = zip(*seen, strict=True)
-            named = dict(zip(self.batch_metrics, torch.stack(measured).unbind(1), strict=True))
-            by_batch, sizes = torch.stack(losses), torch.tensor(examples)
-            metrics, bad = history.sum_up(by_batch, torch.stack(norms), start, named, sizes)
-            curve = within_epoch({"train_loss": by_batch, **named}, start, sizes)
+        def hear(step: int) -> float:
+            validations[step] = training.validate(self.named_metrics("val"))
+            heard = validations[step][schedule.family.watches()]
+            return training.rank.agree(heard) if training.rank else heard
+
+        for epoch in range(state["epoch"] if state else 0, epochs):
+            validations.clear()
+            start = going.start_of(epoch)
+            with leader.epoch(epoch) if leader else nullcontext():
+                seen = going.epoch(epoch, hear)
+                examples, values = sizes(seen), measured(seen)
+                if training.rank:
+                    values = training.rank.whole(values, examples)
+            by_batch, *by_metric = values.unbind(1)
+            named = dict(zip(self.batch_metrics, by_metric, strict=True))
+            norms, weights = (
+                torch.stack([update.grad_norm for update in seen]),
+                torch.tensor(examples),
+            )
+            metrics, bad = history.sum_up(by_batch, norms, start, named, weights)
+            curve = within_epoch({"train_loss": by_batch, **named}, start, weights)
             if bad is not None:
                 step, lr = start + bad, seen[bad].lr
                 yield Progress(epoch + 1, metrics, step=step, lr=lr, curve=curve)
                 return
-            metrics |= validation or training.validate(self.named_metrics("val"))
+            end = start + len(seen)
+            metrics |= validations.get(end) or training.validate(self.named_metrics("val"))
             progress = Progress(
                 epoch + 1,
                 metrics,
-                step=start + len(seen),
+                step=end,
                 lr=seen[-1].lr,
                 curve=curve,
-                capture=partial(run_state, epoch + 1, training, scheduler, history),
+                capture=partial(run_state, epoch + 1, training, going.scheduler, history),
                 test=lambda: training.test(self.named_metrics("test")),
                 learned=history.learned(metrics["val_loss"]),
             )
@@ -265,6 +326,11 @@ class Supervised:
     @cached_property
     def _data(self) -> Data:
         return self.data()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what other processes load and measure by themselves."""
+        own = {"_data", "_baselines"}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def named_metrics(self, of: str) -> dict[str, Loss]:
         """Return the loss and the metrics by their names on the data "train", "val" or "test"."""

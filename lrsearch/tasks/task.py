@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lrsearch.errors import LrsearchError, TaskError, nearest
 from lrsearch.schedules import Clock, LrEvery, Schedule
+from lrsearch.tasks.devices import devices_of
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,10 @@ class Task(Protocol):
     `base_lr`, the domain that is searched where a study names none, `lr_every` ("epoch" if the rate
     changes only once an epoch), and `prepends_warmup`: true if it trains the updates of a prepended
     warmup before its first epoch, so that the run has
-    `clock_of(task, epochs, schedule).total_steps` updates. Two are kept with the study and go with
-    its winner: `data_checksum`, a text, and `settings`, plain JSON with the optimizer (as in a
-    study file), the batch size and the like.
+    `clock_of(task, epochs, schedule).total_steps` updates. One that trains a run on all the devices
+    that `device` names says so by a `parallel` that is not `None`. Two are kept with the study and
+    go with its winner: `data_checksum`, a text, and `settings`, plain JSON with the optimizer (as
+    in a study file), the batch size and the like.
     """
 
     @property
@@ -132,7 +134,8 @@ class Task(Protocol):
             schedule: gives the rate of every update: `schedule.lr(step, epochs · steps_per_epoch)`.
             epochs: how long this run is; the schedule is to be trained whole in it.
             seed: the same seed and device give the same numbers.
-            device: a torch device, such as "cpu" or "cuda".
+            device: a torch device, such as "cpu" or "cuda"; of a `parallel` task all that are its
+                trial's, such as "cuda:0,cuda:1".
             state: what `Progress.capture` returned, or `None`.
         """
         ...
@@ -158,6 +161,20 @@ def clock_of(task: Task, epochs: int | None = None, schedule: Schedule | None = 
     return clock.prepended(schedule)
 
 
+def check_devices(task: Task, device: str) -> None:
+    """Refuse several devices for a task that does not say that it trains on them.
+
+    Raises:
+        TaskError: if it does not.
+    """
+    if len(devices_of(device)) > 1 and getattr(task, "parallel", None) is None:
+        raise TaskError(
+            f"each trial has the devices {device}, and a {type(task).__name__} trains on one; "
+            'set task.parallel = "ddp" for a Supervised task, give one of your own an attribute '
+            "`parallel` if it reads them all, or leave out --gpus-per-trial"
+        )
+
+
 def can_prepend(task: Task) -> bool:
     """Return whether a task trains runs that a prepended warmup makes longer."""
     return bool(getattr(task, "prepends_warmup", False))
@@ -175,9 +192,11 @@ def run_task(
     """Run a task, yield what it yields, and close it at the end.
 
     Raises:
-        TaskError: if it yields no `Progress` after each epoch, in order.
+        TaskError: if it yields no `Progress` after each epoch, in order, or is given several
+            devices and trains on one.
     """
     name = f"{type(task).__name__}.run"
+    check_devices(task, device)
     run = task.run(schedule, epochs=epochs, seed=seed, device=device, state=state)
     if not isinstance(run, Iterable):
         raise TaskError(

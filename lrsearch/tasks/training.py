@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lrsearch.errors import DataError
 from lrsearch.schedules import ScheduleLR
+from lrsearch.tasks.ddp import Rank
 from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, as_input, evaluate, updates
 from lrsearch.tasks.optimizers import set_mode
@@ -100,13 +101,44 @@ class Training:
         self.clip_norm = clip_norm
         self.seed = seed
         self.precision = precision
+        self.rank: Rank | None = None
+
+    def join(self, rank: Rank) -> None:
+        """Train on together with other processes, from the weights of the first of them.
+
+        Each parameter must take part in every update, or in none.
+        """
+        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        examples = -(-self.batch_size // rank.count)
+        self._backward(self.network, examples)
+        trained = [p.grad is not None for p in self.network.parameters() if p.requires_grad]
+        self.optimizer.zero_grad()
+        rank.join(self.network, leaves_out=not all(trained))
+        # its first pass settles the order of its sums, alike for a run that begins and one resumed
+        self._backward(rank, examples)
+        self.optimizer.zero_grad()
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        self.rank = rank
+
+    def _backward(self, model: Callable[[Tensor], Any], examples: int) -> None:
+        """Compute the gradients of a loss on the first examples."""
+        inputs, targets = (tensor[:examples] for tensor in self.data.train)
+        with products(self.precision, targets.device):
+            with forward(self.precision, targets.device):
+                loss = self.loss(model(as_input(inputs)), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def order(self, number: int) -> Tensor:
-        """Return the order of what an epoch trains on, int64[N]; seed what else it draws."""
-        seeds = np.random.SeedSequence([self.seed, number]).generate_state(1, np.uint64)
-        torch.manual_seed(int(seeds[0] >> 1))
+        """Return the order of what an epoch trains on, int64[N]; seed what else it draws.
+
+        Processes that train together have one order, and each draws its own of what else there is.
+        """
+        _seed_torch(self.seed, number)
         targets = self.data.train[1]
         order = torch.randperm(len(targets)).to(targets.device)
+        if self.rank is not None and self.rank.number:
+            _seed_torch(self.seed, number, self.rank.number)
         trained = len(order) // self.batch_size * self.batch_size if self.drop_last else len(order)
         return order[:trained]
 
@@ -115,7 +147,7 @@ class Training:
         return updates(
             self.network, self.optimizer, self.loss, *self.data.train, self.order(number),
             metrics=self.metrics, batch_size=self.batch_size, clip_norm=self.clip_norm,
-            precision=self.precision,
+            precision=self.precision, rank=self.rank,
         )  # fmt: skip
 
     def first_epoch(self, lead: int, epochs: int) -> Iterator[Update]:
@@ -177,6 +209,11 @@ class Training:
         """Go on from a state; it is copied, since torch would train on in it."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+
+
+def _seed_torch(*entropy: int) -> None:
+    seeds = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+    torch.manual_seed(int(seeds[0] >> 1))
 
 
 def restored(history: History, state: Mapping[str, Any]) -> History:

@@ -6,7 +6,7 @@ and started again in between.
 
 from lrsearch.worker.callbacks import Callback, Factory
 from lrsearch.worker.grouping import Grouping, choose_grouping
-from lrsearch.worker.launcher import FAILING, run_workers
+from lrsearch.worker.launcher import FAILING, RANK_LOST, run_workers
 from lrsearch.worker.placement import PlacedWorker, Placement, worker_command
 from lrsearch.worker.plan import RungPlan, plan_of
 from lrsearch.worker.processes import Processes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from lrsearch.tasks import devices_of
 from lrsearch.worker.trial import StudyTasks
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,13 @@ def choose_grouping(tasks: StudyTasks, target: int, device: str, wanted: int | N
     Args:
         tasks: what they train.
         target: how many trials the study is to finish.
-        device: a torch device.
+        device: a torch device; where it is several, every trial trains alone.
         wanted: so many together, if the task allows it; `None` for 1 on a CPU, where packs are
             slower, and on CUDA for what a short probe finds, but in a search at most a quarter of
             its trials. One trial is a pack of its own on CUDA, for the graph; on a CPU its task
             trains it.
     """
-    if device == "cpu" and wanted in (1, None):
+    if len(devices_of(device)) > 1 or (device == "cpu" and wanted in (1, None)):
         return Grouping()
     from lrsearch.tasks import Supervised
     from lrsearch.tasks.packs import MAX_PACK_SIZE, best_pack_size, packing_obstacle

@@ -21,6 +21,7 @@ from lrsearch.storage import (
 )
 from lrsearch.study import Study, why_stopped
 from lrsearch.tasks import check_importable
+from lrsearch.worker.checkpoints import Checkpoints
 from lrsearch.worker.placement import PlacedWorker, Placement
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ GRACE = 30.0
 """Seconds that workers have to leave when the launcher is asked to, before they are killed."""
 FAILING = 3
 """The exit status of a worker that found too many trials in a row failed."""
+RANK_LOST = 5
+"""The exit status of a worker that lost a process which trained together with it: a crash."""
 
 
 class Supervised:
@@ -176,11 +179,13 @@ def run_workers(
         Whether the workers came to an end by themselves; `False` after SIGINT or SIGTERM.
 
     Raises:
+        StorageError: if nothing here can use the URL that is to hold checkpoints.
         StudyError: if too many trials in a row failed, or every worker crashed.
         TaskError: if no worker could import the study's task.
         PlacementError: if workers cannot be started there.
     """
     check_importable(study.spec.task.run)
+    Checkpoints(study.checkpoints)  # a URL that no worker could use is refused before they start
     crew = Crew(study, url, placement)
     with _signals(crew) as leaving:
         going, failure = True, ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from lrsearch.search import Climb, Rung, Standing
 from lrsearch.storage import END, BegunTrial, Step
 from lrsearch.study import Study
+
+log = logging.getLogger(__name__)
 
 
 class RungPlan:
@@ -18,12 +21,14 @@ class RungPlan:
 
     def __init__(self, climb: Climb) -> None:
         self.climb = climb
+        self._longer = False
 
     def step(
         self, trials: Sequence[BegunTrial], *, may_begin: bool, epochs_left: float
     ) -> Step | None:
         """Return what to give out next; `None` if all that is left to do is being done."""
         standings = list(map(self._standing, trials))
+        self._say_if_longer(standings)
         found = self.climb.step(standings, may_begin=may_begin, epochs_left=epochs_left)
         if found is None:
             return None
@@ -36,22 +41,30 @@ class RungPlan:
         rung = min(len(values_of(trial.reports, self.climb.rungs)), len(self.climb.rungs) - 1)
         return Step(trial.number, rung, self.climb.rungs[rung].epochs)
 
+    def _say_if_longer(self, standings: Sequence[Standing]) -> None:
+        """Log once that trials begin with a longer horizon, and why."""
+        if not self._longer and (reason := self.climb.says_too_little(standings)):
+            self._longer = True
+            epochs = self.climb.rungs[self.climb.longer or 0].epochs
+            log.info("%s: trials begin with %d epochs from now on", reason, epochs)
+
     def _standing(self, trial: BegunTrial) -> Standing:
         values = values_of(trial.reports, self.climb.rungs)
         if trial.state in ("waiting", "running"):
-            return Standing(trial.number, values, trial.state)
+            return Standing(trial.number, values, trial.state, trial.learned)
         if trial.state == "pruned":  # if on a full run, it was infeasible, and is not the best
             values = values[: self.climb.first_full]
-        return Standing(trial.number, values, "ended")
+        return Standing(trial.number, values, "ended", trial.learned)
 
 
-def values_of(reports: Mapping[int, float], rungs: Sequence[Rung]) -> tuple[float, ...]:
-    """Return what a trial came to on the rungs that it has trained, from the first on."""
-    values = []
-    for rung in rungs:
-        if rung.step not in reports:
-            break
-        values.append(reports[rung.step])
+def values_of(reports: Mapping[int, float], rungs: Sequence[Rung]) -> tuple[float | None, ...]:
+    """Return what a trial came to on each rung up to the last that it has reported.
+
+    `None` for one that it has left out.
+    """
+    values = [reports.get(rung.step) for rung in rungs]
+    while values and values[-1] is None:
+        values.pop()
     return tuple(values)
 
 

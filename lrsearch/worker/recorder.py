@@ -48,10 +48,14 @@ class TrialRecorder:
     lease: Lease
 
     def load(self) -> tuple[int, dict[str, Any] | None]:
-        """Load the last checkpoint that can be used."""
+        """Load the last checkpoint that can be used; one that cannot be read only costs time."""
         number = self.lease.number
         trained = {(row.run, row.epoch) for row in self.rows()}
-        saved, left_out = self.checkpoints.load(number, trained)
+        try:
+            saved, left_out = self.checkpoints.load(number, trained)
+        except StorageError as error:
+            log.warning("trial %d begins without its checkpoints: %s", number, error)
+            return 0, None
         for path in left_out:
             log.warning(
                 "trial %d: checkpoint %s is damaged, or ahead of the database, and left out",

@@ -7,6 +7,7 @@ its last checkpoint.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Protocol
 
 from optuna.trial import TrialState
 
-from lrsearch.errors import LrsearchError, StorageError, TaskError
+from lrsearch.errors import LrsearchError, RankLostError, StorageError, TaskError
 from lrsearch.storage import DATABASE_ERRORS, Lease, LeaseLost, ended_among
 from lrsearch.study import Attribute, Study
 from lrsearch.tasks import Progress, out_of_memory, run_task
@@ -35,6 +36,8 @@ NextProgress = Callable[[Rounds], dict[int, Progress] | None]
 """Takes the next round of a group; `None` at its end. A worker's can be interrupted."""
 
 
+SWEEP = 60.0
+"""Seconds between two looks for what is left in a store elsewhere."""
 MAX_CRASHES = 3
 """Workers that may die with a trial before it has failed: no configuration may end a study."""
 _CRASHED = (
@@ -106,7 +109,7 @@ class Trainer:
     Args:
         study: the study.
         tasks: what its trials train.
-        device: a torch device.
+        device: a torch device, or all that train each trial.
         grouping: how many train together, and how.
         next_progress: takes the next round of a group.
         check: called between trials that begin; a worker's raises where it is to leave.
@@ -137,11 +140,18 @@ class Trainer:
         self.on_pause = on_pause
         self.on_end = on_end
         self.callbacks = callbacks or Callbacks(study)
-        self.checkpoints = Checkpoints(study.files / "checkpoints")
+        self.checkpoints = Checkpoints(study.checkpoints)
+        self._next_sweep = 0.0
 
     def sweep(self) -> None:
-        """Remove the checkpoints of trials whose workers died between ending and removing them."""
-        with suppress(OSError):
+        """Remove the checkpoints of trials whose workers died between ending and removing them.
+
+        A store elsewhere, which takes time to answer, is looked at once a minute.
+        """
+        if self.checkpoints.remote and time.monotonic() < self._next_sweep:
+            return
+        self._next_sweep = time.monotonic() + SWEEP
+        with suppress(OSError, StorageError):
             if left := self.checkpoints.trials():
                 for number in ended_among(self.study.storage, self.study.study_id, left):
                     self.checkpoints.remove(number)
@@ -151,13 +161,16 @@ class Trainer:
 
         A trial that fails is stored as failed, and the others go on. A trial whose lease is lost is
         left alone, and nothing more is written to it.
+
+        Raises:
+            RankLostError: if a process that trained together with this one has died.
         """
         members = self._begin(leases)
         while waiting := [m for m in members if isinstance(m.trial.wants, Run)]:
             group = self._next_group(waiting)
             try:
                 self._train_group(group)
-            except STORAGE_FAILURES:
+            except (*STORAGE_FAILURES, RankLostError):
                 raise
             except Exception as error:
                 self._recover(group, error)
@@ -260,7 +273,7 @@ class Trainer:
                 act()
                 if isinstance(trial.wants, Pause):
                     trial.abandon()
-                    self.checkpoints.remove(lease.number)
+                    self._remove_checkpoints(lease.number)
                     self.on_pause(lease)
                     return
                 if not isinstance(trial.wants, Outcome):
@@ -291,9 +304,16 @@ class Trainer:
         self._end(lease, failed=True)
 
     def _end(self, lease: Lease, *, failed: bool) -> None:
-        self.checkpoints.remove(lease.number)
+        self._remove_checkpoints(lease.number)
         self.on_end(lease, failed)
         self.callbacks.trial(lease.number)
+
+    def _remove_checkpoints(self, trial: int) -> None:
+        """Remove what a trial has left; what cannot be reached now is swept later."""
+        try:
+            self.checkpoints.remove(trial)
+        except (OSError, StorageError) as error:
+            log.warning("the checkpoints of trial %d stay: %s", trial, error)
 
     def _recover(self, group: Sequence[Member], error: Exception) -> None:
         """Go on after a group has failed: with fewer together, each alone, or without the trial."""

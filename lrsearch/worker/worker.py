@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from lrsearch.errors import StorageError
+from lrsearch.errors import RankLostError, StorageError
 from lrsearch.storage import (
     DATABASE_ERRORS,
     Lease,
@@ -20,7 +20,7 @@ from lrsearch.storage import (
     storage_errors,
 )
 from lrsearch.study import Study, open_study
-from lrsearch.tasks import Task, prepare_torch
+from lrsearch.tasks import Task, check_devices, devices_of, prepare_torch
 from lrsearch.worker.callbacks import Callbacks, Factory
 from lrsearch.worker.grouping import choose_grouping
 from lrsearch.worker.heartbeat import Heartbeat
@@ -54,7 +54,7 @@ def work(
     Args:
         url: the storage.
         name: the study; may be left out where the storage has only one.
-        device: a torch device, "cpu" or "cuda".
+        device: a torch device, "cpu" or "cuda"; or all that train each trial, as "cuda:0,cuda:1".
         pack: how many trials train together; `None` for what suits the device.
         parent: leave when this process, the launcher, is gone.
         task: the study's task, of a study that only this process can train. torch's settings
@@ -67,7 +67,9 @@ def work(
     Raises:
         StorageError: if the storage cannot be used, also after some tries.
         StudyError: if there is no such study.
-        TaskError: if the task, or a callback, cannot be had.
+        TaskError: if the task, or a callback, cannot be had, or trains on one device alone.
+        RankLostError: if a process that trains together with this one has died; then others take
+            over its trials.
     """
     signals = Signals(may_exit=task is None)
     with signals.installed():
@@ -78,6 +80,8 @@ def work(
                 opening = partial(_open, url, name)
                 study, target = _retrying(opening, signals, began=False)
             tasks = StudyTasks(study.spec, study.rungs, task)
+            if len(devices_of(device)) > 1:
+                check_devices(tasks.task(study.spec.task_options()), device)
             told = Callbacks.of(study, callbacks)
             with storage_errors(url):
                 queue = _retrying(partial(_join, study, device), signals)
@@ -163,10 +167,11 @@ def _open(url: str, name: str | None) -> tuple[Study, int]:
 def _join(study: Study, device: str) -> TrialQueue:
     """Return what gives out the trials of a study."""
     limits = study.spec.workers
+    first, *others = devices_of(device)
     return TrialQueue(
         study.storage,
         study.study_id,
-        device,
+        f"{1 + len(others)} x {first.partition(':')[0]}" if others else device,
         limits.lease,
         limits.max_failures,
         plan_of(study),
@@ -194,4 +199,7 @@ def _train(leases: list[Lease], queue: TrialQueue, heartbeat: Heartbeat, trainer
         for lease in leases:
             queue.hand_back(lease)
         log.info("handed back the trials that were in training")
+        raise
+    except RankLostError:
+        queue.give_up(leases)  # as if this process had died with the other
         raise

@@ -165,6 +165,7 @@ def test_help_names_every_option(run, command):
         ({"task__model": '"lenot"'}, "did you mean 'lenet'?"),
         ({"task__batch_size": "5000"}, "at most the 1000 training examples, but is 5000"),
         ({"task__data_dir": '"/dev/null/data"'}, "FashionMNIST in /dev/null/data is missing"),
+        ({"task__parallel": '"fsdp"'}, "task.parallel can only be \"ddp\", but got 'fsdp'"),
         ({"sampler__kind": '"tpee"'}, "did you mean 'tpe'?"),
         ({"pruning__kind": '"medain"'}, "did you mean 'median'?"),
     ],
@@ -229,6 +230,24 @@ def test_bad_options_are_refused(run, tmp_path, small_data, option):
     status, _, err = run("launch", str(study_file(tmp_path, small_data)), *option)
     assert status == 2
     assert f"Invalid value for '{option[0]}'" in err
+    assert not (tmp_path / "lrsearch.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], 'cpu,cpu, and a Supervised trains on one; set task.parallel = "ddp"'),
+        (["--pack", "8"], "--pack 8 trains trials together on one device, and --gpus-per-trial 2"),
+    ],
+)
+def test_several_devices_are_refused_where_a_trial_trains_on_one(
+    run, tmp_path, small_data, options, said
+):
+    path = study_file(tmp_path, small_data)
+    two = ("--device", "cpu", "--gpus-per-trial", "2", *options)
+    status, _, err = run("launch", str(path), *two)
+    assert (status, err.count("\n")) == (1, 1)
+    assert said in err
     assert not (tmp_path / "lrsearch.db").exists()
 
 

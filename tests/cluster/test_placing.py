@@ -17,7 +17,8 @@ from lrsearch.errors import PlacementError
     [
         (["--jobs", "2"], "--jobs is for SLURM; add --on slurm"),
         (["--on", "ray", "--partition", "x"], "--partition is for SLURM"),
-        (["--gpus-per-trial", "2"], "--gpus-per-trial is for clusters"),
+        (["--gpus-per-trial", "0.5"], "--gpus-per-trial 0.5 is for --on ray"),
+        (["--on", "slurm", "--gpus", "1", "--device", "cpu"], "--device cpu does not go with 1"),
         (
             ["--on", "slurm", "--gpus", "4", "--gpus-per-trial", "2"],
             "--gpus 4 does not go with --gpus-per-trial 2",

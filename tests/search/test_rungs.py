@@ -32,9 +32,12 @@ class Search:
         epochs: the budget of them.
         workers: so many run at once.
         seed: of all that happens by chance.
+        trouble: the share of runs that fail, and of those that diverge.
+        learning: the share of trials that learn anything on the first horizon.
     """
 
-    def __init__(self, climb, target, epochs, workers, seed, trouble):
+    def __init__(self, climb, target, epochs, workers, seed, trouble, learning):
+        self.learning = learning
         self.climb = climb
         self.target = target
         self.epochs = epochs
@@ -87,7 +90,11 @@ class Search:
             self.trials[number] = Standing(number, (), "waiting")
         values = self.trials[number].values
         assert self.trials[number].state == "waiting"
-        assert step.rung in (END, len(values))
+        if step.rung is not END and step.rung != len(values):  # it leaves a horizon out
+            assert (step.rung, len(values)) in [(1, 0), (2, 1)]
+            assert len(self.climb.rungs[: self.climb.first_full]) == 2
+            assert self.climb.longer == 1
+            values = (*values, None)
         self.trials[number] = Standing(number, values, "running")
         self.running[number] = step.rung
         if step.rung is not END:
@@ -106,7 +113,14 @@ class Search:
         else:
             # few different ones, so that many are equal
             value = float(self.chance.integers(0, 8)) / 7
-            self.trials[number] = Standing(number, (*values, value), "waiting")
+            learned = rung > 0 or self.chance.random() < self.learning
+            self.trials[number] = Standing(number, (*values, value), "waiting", learned)
+
+
+def values_on(search, rung):
+    """Return what trials have come to on a rung, of those that have trained it."""
+    there = [trial.values[rung] for trial in search.standings if len(trial.values) > rung]
+    return [value for value in there if value is not None]
 
 
 TARGETS = st.integers(1, 40)
@@ -116,11 +130,16 @@ BUDGETS = st.integers(0, 150)
 
 @st.composite
 def searches(draw, *, targets=TARGETS, epochs=NO_LIMIT, trouble=(0.0, 0.08)):
-    horizons = draw(st.sampled_from([[6], [1, 6], [2, 5], [1, 3, 6]]))
+    horizons, longer = draw(
+        st.sampled_from(
+            [([6], None), ([1, 6], None), ([2, 5], None), ([1, 3, 6], None), ([1, 3, 6], 1)]
+        )
+    )
     climb = Climb(
         rungs_of(horizons, draw(st.integers(1, 6))),
         draw(st.sampled_from([2, 2.5, 3, 4])),
         maximize=draw(st.booleans()),
+        longer=longer,
     )
     return Search(
         climb,
@@ -129,6 +148,7 @@ def searches(draw, *, targets=TARGETS, epochs=NO_LIMIT, trouble=(0.0, 0.08)):
         draw(st.integers(1, 5)),
         draw(st.integers(0, 2**32)),
         draw(st.sampled_from(trouble)),
+        draw(st.sampled_from([0.0, 0.3, 1.0])),
     )
 
 
@@ -143,8 +163,8 @@ def test_only_the_best_of_those_that_have_trained_a_rung_go_on_to_the_next(searc
     def check(search, step):
         if step is None or step.number is None or step.rung is END or step.rung > climb.first_full:
             return
-        mine = search.trials[step.number].values[-1]
-        there = [t.values[step.rung - 1] for t in search.standings if len(t.values) >= step.rung]
+        *before, mine = search.trials[step.number].values
+        there = values_on(search, len(before))
         better = sum(climb.sign * value > climb.sign * mine for value in there)
         if len(there) >= climb.reduction_factor and better < len(there) // climb.reduction_factor:
             return
@@ -152,8 +172,8 @@ def test_only_the_best_of_those_that_have_trained_a_rung_go_on_to_the_next(searc
         assert not search.running
         assert not search.full
         waiting = [t for t in search.standings if t.state == "waiting"]
-        assert step.rung == max(len(trial.values) for trial in waiting)
-        others = [t.values[-1] for t in waiting if len(t.values) == step.rung]
+        assert len(before) + 1 == max(len(trial.values) for trial in waiting)
+        others = [t.values[-1] for t in waiting if len(t.values) == len(before) + 1]
         assert climb.sign * mine == max(climb.sign * value for value in others)
 
     search.run(check)
@@ -164,14 +184,15 @@ def test_only_the_best_of_those_that_have_trained_a_rung_go_on_to_the_next(searc
 def test_whoever_is_among_the_best_has_gone_on_in_the_end(search):
     """Late, where it was not when it had trained the rung."""
     climb = search.run().climb
-    for rung in range(1, climb.first_full + 1):
-        there = [trial for trial in search.standings if len(trial.values) >= rung]
+    for horizon in range(climb.first_full):
+        there = values_on(search, horizon)
         allowed = int(len(there) / climb.reduction_factor)
-        for trial in there:
-            mine = climb.sign * trial.values[rung - 1]
-            as_good = sum(climb.sign * t.values[rung - 1] >= mine for t in there)
-            if as_good <= allowed and not search.trouble:
-                assert len(trial.values) > rung
+        for trial in search.standings:
+            if len(trial.values) != horizon + 1 or search.trouble:
+                continue
+            mine = climb.sign * trial.values[horizon]
+            as_good = sum(climb.sign * value >= mine for value in there)
+            assert as_good > allowed
 
 
 @whole
@@ -200,8 +221,12 @@ def test_a_budget_of_epochs_is_never_exceeded_and_no_trial_more_would_have_fitte
     search.run(check)
     assert search.spent <= search.epochs
     if search.target == 1000:
-        to_full = search.climb.rungs[: search.climb.first_full + 1]
-        assert search.epochs - search.spent < sum(rung.epochs for rung in to_full)
+        climb = search.climb
+        short = [rung for rung in range(climb.first_full) if rung != climb.longer]
+        if climb.longer and climb.says_too_little(search.standings):
+            short = [climb.longer]
+        to_full = [climb.rungs[rung].epochs for rung in (*short, climb.first_full)]
+        assert search.epochs - search.spent < sum(to_full)
 
 
 @whole
@@ -210,7 +235,9 @@ def test_in_the_end_nothing_runs_and_nothing_waits(search):
     search.run()
     assert not search.running
     assert {trial.state for trial in search.standings} <= {"ended"}
-    assert all(math.isfinite(value) for trial in search.standings for value in trial.values)
+    for trial in search.standings:
+        left_out = [rung for rung, value in enumerate(trial.values) if value is None]
+        assert left_out in ([], [0], [1])
 
 
 @whole
@@ -256,13 +283,69 @@ def test_nothing_ends_while_it_could_be_needed(search):
 def test_patience_ends_a_search_that_gets_no_better(search, patience):
     climb = search.climb
     search.climb = Climb(
-        climb.rungs, climb.reduction_factor, maximize=climb.sign > 0, patience=patience
+        climb.rungs,
+        climb.reduction_factor,
+        maximize=climb.sign > 0,
+        patience=patience,
+        longer=climb.longer,
     )
     search.run()
     assert len(search.trials) < 1000
     assert search.climb.stagnates(search.standings)
     before = [t for t in search.full if t.number < max(search.trials) + 1 - patience]
     assert before  # the best of those it has waited for was trained in full
+
+
+class TestAHorizonThatSaysTooLittle:
+    climb = Climb(rungs_of([2, 4, 10], seeds=3), reduction_factor=4, longer=1)
+
+    def trials(self, *, learned, told=lambda n: n, full=lambda n: n, count=8, in_full=0):
+        """Return trials, the last of which were trained in full; values by their numbers."""
+        return [
+            Standing(
+                n,
+                (told(n), None, full(n)) if n >= count - in_full else (told(n),),
+                "waiting",
+                learned(n),
+            )
+            for n in range(count)
+        ]
+
+    def test_the_longer_one_is_left_out_where_the_first_says_enough(self):
+        search = self.climb
+        trials = self.trials(learned=lambda n: n < 1)
+        assert search.says_too_little(trials) is None
+        assert search.step(trials, may_begin=True) == Step(7, 2)
+        assert search.step(trials[:3], may_begin=True) == Step(None, 0)
+
+    def test_where_none_learns_anything_trials_begin_with_the_longer_one(self):
+        trials = self.trials(learned=lambda n: False)
+        reason = "none of 8 trials has learned anything in 2 epochs"
+        assert self.climb.says_too_little(trials) == reason
+        assert self.climb.step(trials, may_begin=True) == Step(7, 1)  # who has begun climbs both
+        running = [Standing(t.number, t.values, "running", t.learned) for t in trials]
+        assert self.climb.step(running, may_begin=True) == Step(None, 1)
+        # 4 and 10 epochs more do not fit
+        assert self.climb.step(running, may_begin=True, epochs_left=13) is None
+
+    def test_before_enough_have_shown_it_none_does(self):
+        trials = self.trials(learned=lambda n: False, count=7)
+        assert self.climb.says_too_little(trials) is None
+
+    @pytest.mark.parametrize(("told", "little"), [(lambda n: n, False), (lambda n: -n, True)])
+    def test_so_they_do_where_it_ranks_those_trained_in_full_as_chance_would(self, told, little):
+        trials = self.trials(learned=lambda n: True, told=told, count=64, in_full=16)
+        assert (self.climb.says_too_little(trials) is not None) == little
+
+    def test_once_one_has_begun_so_all_do(self):
+        trials = self.trials(learned=lambda n: True)
+        trials.append(Standing(8, (None, 0.5), "waiting"))
+        assert "do not begin with 2 epochs" in self.climb.says_too_little(trials)
+
+    def test_values_of_other_horizons_are_not_compared(self):
+        first = [Standing(n, (100.0,), "running", learned=False) for n in range(8)]
+        later = [Standing(n, (None, n / 100), "waiting") for n in range(8, 12)]
+        assert self.climb.step([*first, *later], may_begin=True) == Step(11, 2)
 
 
 def test_a_trial_of_a_small_search_is_trained_in_full_all_the_same():

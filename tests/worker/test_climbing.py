@@ -64,7 +64,8 @@ def check_ended(study):
     assert (best.number, best.mean) == (optunas.number, optunas.value)
     assert best.mean == max(record.mean for record in study.records() if record.full_values)
     answer = read_answer(study)
-    full_rows = [row for row in best.epochs if row.run > 0 and row.epoch == 4]
+    full = [number for number, rung in enumerate(study.rungs) if rung.full]
+    full_rows = [r for r in best.epochs if r.run in full and r.epoch == study.rungs[-1].epochs]
     assert answer.seeds == len(best.full_values) == len(full_rows)
     assert best.mean == pytest.approx(sum(r.metrics["score"] for r in full_rows) / answer.seeds)
 
@@ -237,6 +238,27 @@ def test_what_diverges_on_a_further_seed_is_never_the_best_and_in_nobodys_way(pl
         assert record.mean is None
     assert any(max(r.reports.values()) > study.best().mean for r in fell)  # by luck, one looks best
     assert study.best().base_lr <= 0.05
+    check_ended(study)
+    check_seeds_due(study)
+
+
+# --- a first horizon that says too little -------------------------------------------------------
+
+
+def test_where_none_learns_anything_on_it_trials_begin_with_a_longer_one(place, caplog):
+    caplog.set_level("INFO", logger="lrsearch.worker.plan")
+    study = place.create("trouble:Late", trials=20, pruning={"kind": "rungs", "seeds": 2})
+    assert study.horizons == (2, 4, 8)
+    assert train(study) is NoTrialReason.DONE
+    said = [record.getMessage() for record in caplog.records]
+    reason = "none of 8 trials has learned anything in 2 epochs"
+    assert said == [f"{reason}: trials begin with 4 epochs from now on"]
+    steps = [sorted(record.reports) for record in study.records()]
+    first = [trained[0] for trained in steps]
+    assert first == sorted(first)
+    assert 8 <= first.count(2) < len(first) - 4
+    assert set(first) == {2, 4}
+    assert max(len(trained) for trained in steps if trained[0] == 4) > 1  # in full after it
     check_ended(study)
     check_seeds_due(study)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lrsearch import Progress
+from lrsearch.tasks import devices_of
 
 
 def wait_while_held(epoch):
@@ -43,6 +44,16 @@ class Fake:
         """Make trouble."""
 
 
+class Several(Fake):
+    """Trains a trial on all its devices: its score is how many they are."""
+
+    parallel = "its own way"
+
+    def run(self, schedule, *, device, **kwargs):
+        for progress in super().run(schedule, device=device, **kwargs):
+            yield replace(progress, metrics={"score": float(len(devices_of(device)))})
+
+
 class Raises(Fake):
     def before(self, epoch):
         if epoch == 2 and not Path("mended").exists():
@@ -68,6 +79,16 @@ class Lucky(Fake):
                 yield replace(progress, metrics={"score": math.nan})
                 return
             yield replace(progress, metrics={"score": score})
+
+
+class Late(Fake):
+    """Learns nothing in runs of fewer than four epochs."""
+
+    epochs = 8
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        for progress in super().run(schedule, epochs=epochs, seed=seed, device=device, state=state):
+            yield replace(progress, learned=epochs >= 4)
 
 
 class Greedy(Fake):
