@@ -43,16 +43,17 @@ def compare(
     from lrsearch.reporting import comparison_page, write_page
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import StudySpec, check_task, create_study
+    from lrsearch.tasks import check_devices
 
     quiet()
     check_output(output, PAGE, force=force)
     spec = StudySpec.from_toml(study_file)
     spec, task = prepare(spec, places.here, base_lr_from_finder=False)
-    places.check(task)
     specs = family_specs(spec, names_in(families))
     for each in specs.values():
         check_task(each, task)
     with closing(places.open()) as placement, storage_errors(storage):
+        check_devices(task, placement.device)
         opened = open_storage(storage)
         searches = {name: create_study(opened, each, task) for name, each in specs.items()}
         for search in searches.values():

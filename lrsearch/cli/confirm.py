@@ -54,7 +54,7 @@ def confirm(
     from lrsearch.evaluation import confirmation_spec, find_answer, read_confirmation
     from lrsearch.reporting import confirmation_page, refresh, write_page
     from lrsearch.study import check_task, create_study
-    from lrsearch.tasks import load_task
+    from lrsearch.tasks import check_devices, load_task
 
     check_output(output, PAGE, force=force)
     with closing(places.open()) as placement, opened(storage, study) as search:
@@ -62,7 +62,7 @@ def confirm(
         spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())
         check_task(spec, task)
-        places.check(task)
+        check_devices(task, placement.device)
         confirming = create_study(search.storage, spec, task)
         run(confirming, storage, placement)
         refresh(search)

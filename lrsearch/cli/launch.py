@@ -77,6 +77,7 @@ def launch(
         rehearse,
         study_notes,
     )
+    from lrsearch.tasks import check_devices
 
     quiet()
     spec = StudySpec.from_toml(study_file)
@@ -84,8 +85,8 @@ def launch(
         typer.echo("finding the domain of base_lr …")
     spec, task = prepare(spec, places.here, base_lr_from_finder=base_lr_from is not None)
     check_task(spec, task)
-    places.check(task)
     with closing(places.open()) as placement, storage_errors(storage):
+        check_devices(task, placement.device)
         there = open_storage(storage)
         earlier = None
         if learn_from:
@@ -115,13 +116,13 @@ def resume(
 
     Where somebody else launched it, --trust says once that its code may run here.
     """
-    from lrsearch.tasks import load_task
+    from lrsearch.tasks import check_devices, devices_of, load_task
 
     with closing(places.open()) as placement, opened(storage, study) as opened_study:
         allow(opened_study, trust=trust)
-        if places.per_trial > 1:
+        if len(devices_of(placement.device)) > 1:
             spec = opened_study.spec
-            places.check(load_task(spec.task.run, spec.task_options()))
+            check_devices(load_task(spec.task.run, spec.task_options()), placement.device)
         _search(opened_study, storage, placement, trials, epochs, time)
 
 

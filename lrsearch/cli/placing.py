@@ -15,7 +15,6 @@ from lrsearch.cli.options import Device, DeviceOption, PackOption, PerDevice, Wo
 from lrsearch.errors import PlacementError
 
 if TYPE_CHECKING:
-    from lrsearch.tasks import Task
     from lrsearch.worker import Placement
 
 
@@ -43,14 +42,14 @@ class Places:
         On.local
     )
     gpus_per_trial: Annotated[
-        float | None,
+        float,
         typer.Option(
             min=0.0,
             metavar="N",
             help="GPUs that train each trial together, for a task with parallel; on a CPU, "
-            "processes. On Ray also a fraction of one.",
+            "processes. On Ray also a fraction of one GPU.",
         ),
-    ] = None
+    ] = 1.0
     address: Annotated[
         str | None,
         typer.Option(
@@ -73,37 +72,29 @@ class Places:
         for option, value in slurm.items():
             if value is not None and self.on is not On.slurm:
                 raise PlacementError(f"{option} is for SLURM; add --on slurm, or leave it out")
-        whole = self.gpus_per_trial is None or self.gpus_per_trial in range(1, 10**6)
-        if self.on is On.local and not whole:
+        if self.on is not On.ray and (self.per_trial < 1 or self.per_trial != self.gpus_per_trial):
             raise PlacementError(
-                f"--gpus-per-trial is {self.gpus_per_trial:g}, and parts of a GPU are for --on "
-                "ray; here --workers-per-device has several workers share one"
+                f"--gpus-per-trial {self.gpus_per_trial:g} is for --on ray; without, it is a whole "
+                "number from 1, and --workers-per-device has several workers share a GPU"
             )
 
     @property
     def per_trial(self) -> int:
-        """How many devices train each trial."""
-        own = self._gpus_of_a_job if self.on is On.slurm else self.gpus_per_trial
-        return max(1, int(own or 1))
-
-    def check(self, task: Task) -> None:
-        """Refuse a task that could not train on the devices that each trial has.
-
-        Raises:
-            TaskError: if it trains on one alone.
-        """
-        from lrsearch.tasks import check_devices
-
-        kind = "cpu" if self.device is Device.cpu else "cuda"
-        check_devices(task, ",".join([kind] * self.per_trial))
+        """How many GPUs train each trial together."""
+        return int(self.gpus_per_trial)
 
     @property
     def here(self) -> str:
-        """The torch device of this machine, for what is trained before a launch."""
-        from lrsearch.tasks import slots
+        """The torch device of this machine, for what is trained before a launch.
 
-        wanted = self.device.value if self.on is On.local else "auto"
-        return slots(wanted, workers=1)[0].device
+        Raises:
+            DeviceError: if what workers on this machine are to train on is not there.
+        """
+        from lrsearch.tasks import devices_of, slots
+
+        if self.on is On.local:
+            return devices_of(self.open().device)[0]
+        return slots("auto", workers=1)[0].device
 
     def open(self) -> Placement:
         """Return what places the workers.
@@ -117,27 +108,36 @@ class Places:
             from lrsearch.worker import Processes
 
             device, per_device = self.device.value, self.workers_per_device
-            return Processes(slots(device, self.workers, per_device, self.pack, self.per_trial))
+            found = slots(device, self.workers, per_device, self.pack, self.per_trial)
+            return Processes(found)
         from lrsearch.cluster import LOCAL, RayPlacement, SlurmPlacement
 
         if self.on is On.slurm:
             jobs = self.jobs or self.workers or 1
             return SlurmPlacement(jobs, self._gpus_of_a_job, self.partition, self.pack)
-        per_worker = (self.gpus_per_trial or 1.0) / self.workers_per_device
+        if self.per_trial > 1 and self.workers_per_device > 1:
+            raise PlacementError(
+                f"Ray gives each worker GPUs of its own; --workers-per-device "
+                f"{self.workers_per_device} does not go with --gpus-per-trial {self.per_trial}"
+            )
+        per_worker = self.gpus_per_trial / self.workers_per_device
         return RayPlacement(
             self.address or LOCAL, self.device.value, self.workers, per_worker, self.pack
         )
 
     @property
     def _gpus_of_a_job(self) -> int:
-        of_trial, gpus = self.gpus_per_trial, self.gpus
-        if of_trial is not None and (of_trial != int(of_trial) or gpus not in (None, of_trial)):
+        several = self.per_trial > 1
+        gpus = self.gpus
+        if gpus is None:
+            gpus = self.per_trial if several or self.device is Device.cuda else 0
+        if several and gpus != self.per_trial:
             raise PlacementError(
                 f"a SLURM job runs one worker, which has all its GPUs; --gpus {gpus} does not go "
-                f"with --gpus-per-trial {of_trial:g}"
+                f"with --gpus-per-trial {self.per_trial}"
             )
-        if gpus is None:
-            gpus = int(of_trial or self.device is Device.cuda)
+        if gpus and self.device is Device.cpu:
+            raise PlacementError(f"--device cpu does not go with {gpus} GPUs for each SLURM job")
         return gpus
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.cluster.ray_host import WorkerHost
+from lrsearch.cluster.slots import slot_of
 from lrsearch.errors import PlacementError
 from lrsearch.storage import Storage, count_finished_trials
 from lrsearch.study import Study
-from lrsearch.tasks import Slot
 from lrsearch.worker import worker_command
 
 LOCAL = "local"
@@ -28,8 +29,10 @@ LOST = -signal.SIGKILL
 """The status of a worker whose node is gone: as if it had been killed."""
 LOOK = 1.0
 """Seconds between two looks at a worker."""
-HANDED_OVER = "LRSEARCH_"
+HANDED_OVER = ("LRSEARCH_", "PG")
 """How the variables begin that workers are given of this process's own."""
+CONNECT = 10.0
+"""Seconds in which a cluster is to answer; Ray itself would try for hours."""
 
 
 def load_ray() -> Any:
@@ -146,40 +149,45 @@ class RayPlacement:
         self._connect(address)
         gpus = device == "cuda" or (device == "auto" and self._total("GPU") > 0)
         self.resource, self.per_worker = ("GPU", per_worker) if gpus else ("CPU", per_worker)
-        self.slot = _slot(gpus, per_worker, pack)
+        self.slot = slot_of(max(1, int(per_worker)), pack, gpus=gpus)
         self._placed: list[RayWorker] = []
+        self._reached = False
+
+    @property
+    def device(self) -> str:
+        """What each worker trains on."""
+        return self.slot.device
 
     def wanted(self, study: Study) -> int:
         """Return for how many there is room, and one more; not more than trials are left.
 
         What room others take up is known late, so only fewer trials make them fewer.
-        """
-        left = study.target - count_finished_trials(study.storage, study.study_id)
-        workers = self._running()
-        free = load_ray().available_resources().get(self.resource, 0.0)
-        running = sum(not worker.waiting for worker in workers)
-        room = min(self._room(), running + _times(free, self.per_worker))
-        return min(left, max(room + 1, len(workers)), self.workers or left)
-
-    def start(self, study: Study, url: str, places: Sequence[int]) -> list[RayWorker]:
-        """Ask Ray for an actor for each worker.
 
         Raises:
             PlacementError: if other nodes of the cluster cannot reach the storage.
         """
-        ray = load_ray()
         self._check_reach(study.storage)
+        left = study.target - count_finished_trials(study.storage, study.study_id)
+        workers = self._running()
+        free = load_ray().available_resources().get(self.resource, 0.0)
+        running = sum(not worker.waiting for worker in workers)
+        room = min(self._room(study.storage), running + _times(free, self.per_worker))
+        return min(left, max(room + 1, len(workers)), self.workers or left)
+
+    def start(self, study: Study, url: str, places: Sequence[int]) -> list[RayWorker]:
+        """Ask Ray for an actor for each worker."""
+        ray = load_ray()
         gpus = self.resource == "GPU"
         options: dict[str, Any] = {"num_cpus": 0 if gpus else self.per_worker}
         if gpus:
             options["num_gpus"] = self.per_worker
-        if study.storage.is_file:  # also when other nodes join
+        if study.storage.is_file:  # nodes that join later cannot share it
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-            here = ray.get_runtime_context().get_node_id()
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(_here(), soft=False)
         host = ray.remote(WorkerHost).options(max_restarts=0, **options)
         given = {name: os.environ[name] for name in os.environ if name.startswith(HANDED_OVER)}
+        given.pop("PGPASSFILE", None)  # the password is in the URL
         own = {"LRSEARCH_STORAGE": study.storage.url_with_password()}
         arguments = worker_command(study, self.slot), given | self.slot.environment | own
         logs = study.files / "logs"
@@ -217,6 +225,7 @@ class RayPlacement:
         ray = load_ray()
         options = {"include_dashboard": False} if address == LOCAL else {}
         try:
+            _check_answers(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -229,17 +238,19 @@ class RayPlacement:
         ray = load_ray()
         return float(ray.cluster_resources().get(resource, 0.0))
 
-    def _room(self) -> int:
-        """Return how many workers the cluster's nodes could run if they did nothing else."""
+    def _room(self, storage: Storage) -> int:
+        """Return how many workers the nodes that share a storage could run at once."""
         ray = load_ray()
         return sum(
             _times(node["Resources"].get(self.resource, 0.0), self.per_worker)
             for node in ray.nodes()
-            if node["Alive"]
+            if node["Alive"] and (node["NodeID"] == _here() or not storage.is_file)
         )
 
     def _check_reach(self, storage: Storage) -> None:
-        """Refuse a storage that other nodes of the cluster cannot reach."""
+        """Refuse a storage that other nodes of the cluster cannot reach, before any work begins."""
+        if self._reached:
+            return
         ray = load_ray()
         nodes = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
         serve = (
@@ -253,17 +264,23 @@ class RayPlacement:
             )
         if storage.of_this_machine and len(set(nodes)) > 1:
             raise PlacementError(
-                f"the storage's address is this machine's own, {storage.engine.url.host!r}, under "
-                f"which the other {len(nodes) - 1} nodes of the Ray cluster do not find it; {serve}"
+                "the storage's address is this machine's own, under which the Ray cluster's other "
+                f"nodes do not find it; {serve}"
             )
+        self._reached = True
 
 
-def _slot(gpus: bool, per_worker: float, pack: str) -> Slot:
-    """Return what a worker is told; Ray itself says in its environment which GPUs are its own."""
-    count = max(1, int(per_worker))
-    if gpus:
-        return Slot("cuda" if count == 1 else ",".join(f"cuda:{i}" for i in range(count)), {}, pack)
-    return Slot(",".join(["cpu"] * count), {"OMP_NUM_THREADS": "1"}, pack)
+def _check_answers(address: str) -> None:
+    """Raise an `OSError` where nothing listens at `HOST:PORT`."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT).close()
+
+
+def _here() -> str:
+    """Return Ray's id of this node."""
+    node: str = load_ray().get_runtime_context().get_node_id()
+    return node
 
 
 def _times(amount: float, part: float) -> int:

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lrsearch.cluster.slots import slot_of
 from lrsearch.errors import PlacementError
 from lrsearch.study import Study
-from lrsearch.tasks import Slot
 from lrsearch.worker import worker_command
 
 CLUSTER = "slurm"
@@ -103,10 +103,13 @@ class SlurmPlacement:
         self.jobs = jobs
         self.gpus = gpus
         self.partition = partition
-        cpu = Slot("cpu", {"OMP_NUM_THREADS": "1"}, pack)
-        names = ",".join(f"cuda:{i}" for i in range(gpus)) if gpus > 1 else "cuda"
-        self.slot = Slot(names, {}, pack) if gpus else cpu
+        self.slot = slot_of(max(1, gpus), pack, gpus=gpus > 0)
         self._submitted: list[SlurmWorker] = []
+
+    @property
+    def device(self) -> str:
+        """What each worker trains on."""
+        return self.slot.device
 
     def wanted(self, study: Study) -> int:
         """Return how many jobs there are to be."""

@@ -90,17 +90,6 @@ class Storage(ReadCache):
         return user_cache_path("lrsearch") / "files" / name
 
     @property
-    def store(self) -> str | None:
-        """The URL that is to hold checkpoints, if `LRSEARCH_FILES` is one; it may hold secrets."""
-        root = os.environ.get("LRSEARCH_FILES", "")
-        return f"{root.rstrip('/')}/{self._files_name}" if "://" in root else None
-
-    @property
-    def _files_name(self) -> str:
-        url = self.engine.url
-        return sha256(url.set(password=None).render_as_string().encode()).hexdigest()[:16]
-
-    @property
     def is_file(self) -> bool:
         """Whether it is a file, which the processes of one machine alone can share."""
         return self.engine.url.get_backend_name() == "sqlite"
@@ -108,7 +97,7 @@ class Storage(ReadCache):
     @property
     def of_this_machine(self) -> bool:
         """Whether its URL leads to this machine from this machine alone."""
-        return self.is_file or postgresql.is_loopback(self.engine.url.host)
+        return self.is_file or postgresql.is_loopback(postgresql.host_of(self.engine.url))
 
     def url_with_password(self) -> str:
         """Return its URL with the password that this process connects with, wherever that stood.
@@ -121,6 +110,17 @@ class Storage(ReadCache):
                 driver: Any = connection.connection.driver_connection
                 url = url.set(password=driver.info.password or None)
         return url.render_as_string(hide_password=False)
+
+    @property
+    def store(self) -> str | None:
+        """The URL that is to hold checkpoints, if `LRSEARCH_FILES` is one; it may hold secrets."""
+        root = os.environ.get("LRSEARCH_FILES", "")
+        return f"{root.rstrip('/')}/{self._files_name}" if "://" in root else None
+
+    @property
+    def _files_name(self) -> str:
+        url = self.engine.url
+        return sha256(url.set(password=None).render_as_string().encode()).hexdigest()[:16]
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

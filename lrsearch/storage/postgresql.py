@@ -6,6 +6,7 @@ or a firewall may answer those and pass nothing on. So what a server has to say 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator
 from ipaddress import ip_address
@@ -73,14 +74,20 @@ def connect(url: URL) -> Any:
     return connection
 
 
+def host_of(url: URL) -> str | None:
+    """Return the host that a URL leads to; none for the system's default."""
+    host = url.host or url.query.get("host") or os.environ.get("PGHOST")
+    return host if isinstance(host, str) or host is None else host[0]
+
+
 def is_loopback(host: str | None) -> bool:
-    """Return whether a host of a URL, none for a socket in a folder, is this machine itself.
+    """Return whether a host, or the folder of a socket, is this machine by a name for itself alone.
 
     Example:
         >>> is_loopback("localhost"), is_loopback("10.0.0.7")
         (True, False)
     """
-    if not host or host == "localhost":
+    if not host or host == "localhost" or host.startswith("/"):
         return True
     try:
         return ip_address(host).is_loopback

@@ -40,6 +40,11 @@ class PlacedWorker(Protocol):
 class Placement(Protocol):
     """Starts workers, wherever that is."""
 
+    @property
+    def device(self) -> str:
+        """What each trains on: a device of torch, or all that are its trial's."""
+        ...
+
     def wanted(self, study: Study) -> int:
         """Return how many workers a study is to have now."""
         ...

@@ -69,6 +69,11 @@ class Processes:
     def __init__(self, slots: Sequence[Slot]) -> None:
         self.slots = slots
 
+    @property
+    def device(self) -> str:
+        """What each worker trains on."""
+        return self.slots[0].device
+
     def wanted(self, study: Study) -> int:
         """Return how many slots there are."""
         return len(self.slots)

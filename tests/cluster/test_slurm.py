@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
-from typer.testing import CliRunner
 
-from lrsearch.cli import app
 from lrsearch.cluster import SlurmPlacement
 from lrsearch.errors import PlacementError
 from lrsearch.storage.tables import workers
-from lrsearch.tasks import Slot
-from lrsearch.worker import Processes, work
+from lrsearch.worker import work
 from tests.worker.place import lives, outcome, worker_pids
 
 # what the command is by itself, with submitit's executor on this machine in place of SLURM's
@@ -124,46 +121,3 @@ class Study:
 def test_where_there_is_no_slurm_that_is_said(tmp_path):
     with pytest.raises(PlacementError, match=r"SLURM did not take the jobs: .*srun"):
         SlurmPlacement(3).start(Study(tmp_path), "postgresql+psycopg://db-host/x", [0])
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--jobs", "2"], "--jobs is for SLURM; add --on slurm"),
-        (["--on", "ray", "--partition", "x"], "--partition is for SLURM"),
-        (["--gpus-per-trial", "0.5"], "parts of a GPU are for --on ray"),
-        (
-            ["--on", "slurm", "--gpus", "4", "--gpus-per-trial", "2"],
-            "--gpus 4 does not go with --gpus-per-trial 2",
-        ),
-        (["--on", "ray", "--gpus-per-trial", "1.5"], "a whole number of GPUs or a fraction of one"),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("command", ["resume", "confirm"])
-def test_options_that_do_not_go_together_are_refused(command, options, said):
-    done = CliRunner().invoke(app, [command, *options])
-    assert isinstance(done.exception, PlacementError)
-    assert said in str(done.exception)
-
-
-@pytest.mark.parametrize("command", ["launch", "resume", "confirm", "compare"])
-def test_every_command_that_starts_workers_can_have_them_placed(command):
-    said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
-    for option in ("--on", "--address", "--gpus-per-trial", "--partition", "--gpus", "--jobs"):
-        assert option in said
-
-
-@pytest.mark.parametrize(
-    ("on", "package", "extra"), [("ray", "ray", "ray"), ("slurm", "submitit", "slurm")]
-)
-def test_without_the_library_it_is_said_what_to_install(on, package, extra, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
-    done = CliRunner().invoke(app, ["resume", "--on", on])
-    assert isinstance(done.exception, PlacementError)
-    assert str(done.exception).endswith(f"pip install 'lrsearch[{extra}]'")
-    assert "\n" not in str(done.exception)
-
-
-def test_workers_of_this_machine_need_neither():
-    assert Processes([Slot("cpu", {}, "auto")]).wanted(Study(Path())) == 1
