@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from lrsearch.storage.optuna_private import trial_id_of
-from lrsearch.storage.trial_reading import read_trial, read_trials, waiting_trials
+from lrsearch.storage.trial_reading import local_time, read_trial, read_trials, waiting_trials
 
 
 @dataclass
@@ -97,9 +97,10 @@ class ReadCache(RDBStorage):
         """
         return {
             trial_id: trial
-            for trial_id, begun, count in waiting_trials(connection, study_id)
+            for trial_id, (begun, count) in waiting_trials(connection, study_id).items()
             if (trial := self._waiting.get(trial_id)) is not None
-            and (trial.datetime_start, len(trial.intermediate_values)) == (begun, count)
+            and len(trial.intermediate_values) == count
+            and trial.datetime_start == local_time(begun)
         }
 
     def get_trial(self, trial_id: int) -> FrozenTrial:

@@ -146,12 +146,20 @@ def read_sketches(
         return found
 
 
-def waiting_trials(
-    connection: Connection, study_id: int
-) -> Iterator[tuple[int, datetime | None, int]]:
-    """Yield id, beginning and number of reports of each trial that has begun and waits."""
-    for trial_id, begun, count in connection.execute(_WAITING, {"study": study_id}).all():
-        yield trial_id, _local(begun), count
+def waiting_trials(connection: Connection, study_id: int) -> dict[int, tuple[datetime, int]]:
+    """Return when each trial that has begun and waits began (in UTC), and how often it reported."""
+    rows = connection.execute(_WAITING, {"study": study_id}).all()
+    return {trial_id: (begun, count) for trial_id, begun, count in rows}
+
+
+def read_reports(connection: Connection, ids: Iterable[int]) -> dict[int, dict[int, float]]:
+    """Return the reports of trials by their ids and by step."""
+    found: dict[int, dict[int, float]] = {}
+    with collecting_later():
+        for some in _chunks(ids):
+            reported = _rows(connection, _Which("these", {"ids": some}), reports, "step", *_REPORT)
+            found |= {trial_id: _reports(rows) for trial_id, rows in reported.items()}
+    return found
 
 
 @contextmanager
@@ -217,8 +225,8 @@ def _read(connection: Connection, condition: str, **given: Any) -> list[FrozenTr
             state=state,
             value=None,
             values=_values(final[trial_id]) if trial_id in final else None,
-            datetime_start=_local(begun),
-            datetime_complete=_local(ended),
+            datetime_start=local_time(begun),
+            datetime_complete=local_time(ended),
             params={
                 name: _distribution(text).to_external_repr(value)
                 for _, name, value, text in stored_params.get(trial_id, ())
@@ -320,6 +328,6 @@ def _attributes(rows: Iterable[Any]) -> dict[str, Any]:
     return {key: json.loads(text) for _, key, text in rows}
 
 
-def _local(time: datetime | None) -> datetime | None:
+def local_time(time: datetime | None) -> datetime | None:
     """Return a time as Optuna shows it: stored in UTC, shown by the clock of this machine."""
     return time and time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)

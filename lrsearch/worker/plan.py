@@ -18,12 +18,15 @@ class RungPlan:
 
     def __init__(self, climb: Climb) -> None:
         self.climb = climb
+        self._known: dict[int, tuple[BegunTrial, Standing]] = {}
+        """By number, what was made of which; the queue shows one that is as it was again."""
 
     def step(
         self, trials: Sequence[BegunTrial], *, may_begin: bool, epochs_left: float
     ) -> Step | None:
         """Return what to give out next; `None` if all that is left to do is being done."""
-        standings = list(map(self._standing, trials))
+        standings = [self._as_it_was(trial) or self._standing(trial) for trial in trials]
+        self._known = {t.number: (t, s) for t, s in zip(trials, standings, strict=True)}
         found = self.climb.step(standings, may_begin=may_begin, epochs_left=epochs_left)
         if found is None:
             return None
@@ -35,6 +38,10 @@ class RungPlan:
         """Return the first rung that a trial has not trained."""
         rung = min(len(values_of(trial.reports, self.climb.rungs)), len(self.climb.rungs) - 1)
         return Step(trial.number, rung, self.climb.rungs[rung].epochs)
+
+    def _as_it_was(self, trial: BegunTrial) -> Standing | None:
+        before, standing = self._known.get(trial.number, (None, None))
+        return standing if before is trial else None
 
     def _standing(self, trial: BegunTrial) -> Standing:
         values = values_of(trial.reports, self.climb.rungs)
