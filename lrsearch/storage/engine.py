@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from lrsearch.storage.optuna_private import (
     reports,
     stored_report,
     trials,
+    user_attributes,
 )
 from lrsearch.storage.read_cache import ReadCache
 from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
@@ -53,6 +55,11 @@ _FORGET_REPORT = delete(reports).where(
     reports.c.trial_id == bindparam("of_trial"), reports.c.step == bindparam("at_step")
 )
 _REPORT = insert(reports)
+_FORGET_ATTRIBUTE = delete(user_attributes).where(
+    user_attributes.c.trial_id == bindparam("of_trial"),
+    user_attributes.c.key == bindparam("at_key"),
+)
+_ATTRIBUTE = insert(user_attributes)
 
 
 class Storage(ReadCache):
@@ -198,14 +205,36 @@ class Storage(ReadCache):
             "intermediate_value": value,
             "intermediate_value_type": kind,
         }
+        with self._writing_to(trial_id) as connection:
+            connection.execute(_FORGET_REPORT, key)
+            connection.execute(_REPORT, row)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Store a user attribute, likewise."""
+        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        with self._writing_to(trial_id) as connection:
+            connection.execute(_FORGET_ATTRIBUTE, {"of_trial": trial_id, "at_key": key})
+            connection.execute(_ATTRIBUTE, row)
+
+    @contextmanager
+    def _writing_to(self, trial_id: int) -> Iterator[Connection]:
+        """Open a transaction that writes to a trial, or go on in this thread's own."""
         self.note_change(trial_id)
         with self.writing() as connection:
-            state = connection.execute(_STATE, key).scalar()
+            state = connection.execute(_STATE, {"of_trial": trial_id}).scalar()
             if state is None:
                 raise KeyError(f"there is no trial with id {trial_id}")
             self.check_trial_is_updatable(trial_id, state)
-            connection.execute(_FORGET_REPORT, key)
-            connection.execute(_REPORT, row)
+            yield connection
+
+    @contextmanager
+    def _seeing(self) -> Iterator[Connection]:
+        outer = _writing.get()
+        if outer is not None and outer.engine is self.engine:
+            yield outer
+            return
+        with self.reading() as connection:
+            yield connection
 
     # What follows is Optuna's, declared to be reading: on SQLite such a transaction takes no lock.
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
@@ -32,30 +32,39 @@ class EpochMetrics(NamedTuple):
     curve: Sequence[tuple[int, Mapping[str, float]]] = ()
 
 
+_KEY = "study_id", "trial", "run", "epoch"
+_FORGET = delete(table).where(*(table.c[name] == bindparam(f"of_{name}") for name in _KEY))
+_RECORD = insert(table)
+_SEEN = (
+    update(workers)
+    .where(workers.c.worker_id == bindparam("of_worker"))
+    .values(epochs=workers.c.epochs + bindparam("new"), last_seen=bindparam("time"))
+)
+_TRIAL = select(trials.c.trial_id).where(
+    trials.c.study_id == bindparam("of_study_id"), trials.c.number == bindparam("of_trial")
+)
+_TRAINED = (
+    update(leases)
+    .where(leases.c.trial_id == _TRIAL.scalar_subquery(), leases.c.ended.is_(None))
+    .where(leases.c.worker_id == bindparam("of_worker"))
+    .values(trained=leases.c.trained + bindparam("new"))
+)
+# built once: each epoch of each trial runs them
+
+
 def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMetrics) -> None:
     """Record an epoch that a worker trained, in place of what a run before it left there."""
-    key = {"study_id": study_id, "trial": row.trial, "run": row.run, "epoch": row.epoch}
     curve = [(step, _to_json(metrics)) for step, metrics in row.curve]
     values = row._asdict() | {"metrics": _to_json(row.metrics), "curve": curve}
     with storage.writing() as connection:
         time = now(connection)
-        same = connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
-        connection.execute(insert(table).values(study_id=study_id, recorded=time, **values))
-        new = 0 if same.rowcount else 1
-        connection.execute(
-            update(workers)
-            .where(workers.c.worker_id == worker_id)
-            .values(epochs=workers.c.epochs + new, last_seen=time)
-        )
-        of_trial = select(trials.c.trial_id).where(
-            trials.c.study_id == study_id, trials.c.number == row.trial
-        )
-        connection.execute(
-            update(leases)
-            .where(leases.c.trial_id == of_trial.scalar_subquery(), leases.c.ended.is_(None))
-            .where(leases.c.worker_id == worker_id)
-            .values(trained=leases.c.trained + new)
-        )
+        values |= {"study_id": study_id, "recorded": time}
+        key = {f"of_{name}": values[name] for name in _KEY}
+        new = 0 if connection.execute(_FORGET, key).rowcount else 1
+        connection.execute(_RECORD, values)
+        trained = {"of_worker": worker_id, "new": new}
+        connection.execute(_SEEN, {**trained, "time": time})
+        connection.execute(_TRAINED, {**trained, **key})
 
 
 def read_metrics(

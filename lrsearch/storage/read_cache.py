@@ -8,7 +8,7 @@ those that run.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from lrsearch.storage.optuna_private import trial_id_of
-from lrsearch.storage.trial_reading import read_trial, read_trials, waiting_trials
+from lrsearch.storage.trial_reading import local_time, read_trial, read_trials, waiting_trials
 
 
 @dataclass
@@ -97,9 +97,10 @@ class ReadCache(RDBStorage):
         """
         return {
             trial_id: trial
-            for trial_id, begun, count in waiting_trials(connection, study_id)
+            for trial_id, (begun, count) in waiting_trials(connection, study_id).items()
             if (trial := self._waiting.get(trial_id)) is not None
-            and (trial.datetime_start, len(trial.intermediate_values)) == (begun, count)
+            and len(trial.intermediate_values) == count
+            and trial.datetime_start == local_time(begun)
         }
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -107,11 +108,9 @@ class ReadCache(RDBStorage):
         with self._seeing() as connection:
             return read_trial(connection, trial_id)
 
-    @contextmanager
-    def _seeing(self) -> Iterator[Connection]:
-        """Open a transaction, or go on in this thread's own, to see what it has written."""
-        with self.scoped_session() as session:
-            yield session.connection()
+    def _seeing(self) -> AbstractContextManager[Connection]:
+        """Return a transaction to read in: this thread's own, if it writes in one."""
+        raise NotImplementedError
 
     def _set_trial_param(  # private: what `set_trial_param` and Optuna's cache call
         self,
@@ -132,11 +131,6 @@ class ReadCache(RDBStorage):
         """Store a state and, of a complete trial, its value."""
         self.note_change(trial_id)
         return super().set_trial_state_values(trial_id, state, values)
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Store a user attribute."""
-        self.note_change(trial_id)
-        super().set_trial_user_attr(trial_id, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Store a system attribute."""

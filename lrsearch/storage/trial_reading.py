@@ -8,16 +8,16 @@ from __future__ import annotations
 import gc
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Table, func, or_, select
+from sqlalchemy import Connection, Select, Table, and_, bindparam, func, or_, select
 
 from lrsearch.storage.optuna_private import (
     params,
@@ -34,6 +34,23 @@ from lrsearch.storage.optuna_private import (
 
 _AT_ONCE = 500
 """Trials that one statement names: databases bound the number of its parameters."""
+
+
+_STUDY = select(studies.c.study_id).where(studies.c.study_id == bindparam("study"))
+_NUMBERS = select(trials.c.number).where(trials.c.study_id == bindparam("study"))
+_LATER = select(trials.c.trial_id).where(
+    trials.c.study_id == bindparam("study"), trials.c.trial_id > bindparam("after")
+)
+_WAITING = (
+    select(trials.c.trial_id, trials.c.datetime_start, func.count())
+    .join(reports, reports.c.trial_id == trials.c.trial_id)
+    .where(trials.c.study_id == bindparam("study"), trials.c.state == TrialState.WAITING)
+    .group_by(trials.c.trial_id, trials.c.datetime_start)
+)
+_ATTRIBUTE = select(user_attributes.c.trial_id, user_attributes.c.value_json).where(
+    user_attributes.c.trial_id.in_(bindparam("ids", expanding=True)),
+    user_attributes.c.key == bindparam("of_key"),
+)
 
 
 class Sketch(NamedTuple):
@@ -71,18 +88,17 @@ def read_trials(
     Raises:
         KeyError: if there is no such study.
     """
-    of_study = studies.c.study_id == study_id
-    if connection.execute(select(studies.c.study_id).where(of_study)).first() is None:
+    later = {"study": study_id, "after": after}
+    if connection.execute(_STUDY, later).first() is None:
         raise KeyError(f"there is no study with id {study_id}")
-    later = trials.c.study_id == study_id, trials.c.trial_id > after
     named = {trial_id for trial_id in beside if trial_id <= after}
     if known:
-        named |= set(connection.execute(select(trials.c.trial_id).where(*later)).scalars())
+        named |= set(connection.execute(_LATER, later).scalars())
     with collecting_later():
-        found = [] if known else _read(connection, *later)
+        found = [] if known else _read(connection, "later", **later)
         found += [known[trial_id] for trial_id in named & known.keys()]
         for some in _chunks(named - known.keys()):
-            found += _read(connection, trials.c.trial_id.in_(some))
+            found += _read(connection, "these", ids=some)
     return sorted(found, key=trial_id_of)
 
 
@@ -92,7 +108,7 @@ def read_trial(connection: Connection, trial_id: int) -> FrozenTrial:
     Raises:
         KeyError: if there is none.
     """
-    if found := _read(connection, trials.c.trial_id == trial_id):
+    if found := _read(connection, "one", id=trial_id):
         return found[0]
     raise KeyError(f"there is no trial with id {trial_id}")
 
@@ -103,7 +119,7 @@ def read_numbered(
     """Return the trials of a study that have these numbers; those that are not there are not."""
     found = []
     for some in _chunks(numbers):
-        found += _read(connection, trials.c.study_id == study_id, trials.c.number.in_(some))
+        found += _read(connection, "numbered", study=study_id, numbers=some)
     return found
 
 
@@ -123,29 +139,42 @@ def read_sketches(
         attributes: the keys of the user attributes that are wanted.
         without: the numbers of trials that are known, and not to be read.
     """
-    of_study = trials.c.study_id == study_id
+    of_study = {"study": study_id}
     with collecting_later():
         if not without:
-            return _sketch(connection, steps, attributes, of_study)
-        numbers = connection.execute(select(trials.c.number).where(of_study)).scalars()
+            return _sketch(connection, steps, attributes, "later", **of_study, after=-1)
+        numbers = connection.execute(_NUMBERS, of_study).scalars()
         found = []
         for some in _chunks(number for number in numbers if number not in without):
-            found += _sketch(connection, steps, attributes, of_study, trials.c.number.in_(some))
+            found += _sketch(connection, steps, attributes, "numbered", **of_study, numbers=some)
         return found
 
 
-def waiting_trials(
-    connection: Connection, study_id: int
-) -> Iterator[tuple[int, datetime | None, int]]:
-    """Yield id, beginning and number of reports of each trial that has begun and waits."""
-    query = (
-        select(trials.c.trial_id, trials.c.datetime_start, func.count())
-        .join(reports, reports.c.trial_id == trials.c.trial_id)
-        .where(trials.c.study_id == study_id, trials.c.state == TrialState.WAITING)
-        .group_by(trials.c.trial_id, trials.c.datetime_start)
-    )
-    for trial_id, begun, count in connection.execute(query).all():
-        yield trial_id, _local(begun), count
+def waiting_trials(connection: Connection, study_id: int) -> dict[int, tuple[datetime, int]]:
+    """Return when each trial that has begun and waits began (in UTC), and how often it reported."""
+    rows = connection.execute(_WAITING, {"study": study_id}).all()
+    return {trial_id: (begun, count) for trial_id, begun, count in rows}
+
+
+def read_reports(connection: Connection, ids: Iterable[int]) -> dict[int, dict[int, float]]:
+    """Return the reports of trials by their ids and by step."""
+    found: dict[int, dict[int, float]] = {}
+    with collecting_later():
+        for some in _chunks(ids):
+            reported = _rows(connection, _Which("these", {"ids": some}), reports, "step", *_REPORT)
+            found |= {trial_id: _reports(rows) for trial_id, rows in reported.items()}
+    return found
+
+
+def read_attribute(connection: Connection, ids: Iterable[int], key: str) -> dict[int, Any]:
+    """Return a user attribute of trials by their ids, of those that have it."""
+    found: dict[int, Any] = {}
+    for some in _chunks(ids):
+        found |= {
+            trial_id: json.loads(text)
+            for trial_id, text in connection.execute(_ATTRIBUTE, {"ids": some, "of_key": key})
+        }
+    return found
 
 
 @contextmanager
@@ -170,28 +199,49 @@ def _chunks(ids: Iterable[int]) -> Iterator[list[int]]:
         yield ordered[first : first + _AT_ONCE]
 
 
-def _read(connection: Connection, *which: ColumnElement[bool]) -> list[FrozenTrial]:
-    """Return the trials of which some conditions on their table hold."""
-    columns = "trial_id", "number", "state", "datetime_start", "datetime_complete"
-    found = connection.execute(select(*(trials.c[name] for name in columns)).where(*which)).all()
+class _Which(NamedTuple):
+    """Trials to read: of what holds the name of one of `_CONDITIONS`, with values for it."""
+
+    condition: str
+    values: dict[str, Any]
+
+
+_CONDITIONS = {
+    "these": trials.c.trial_id.in_(bindparam("ids", expanding=True)),
+    "later": and_(trials.c.study_id == bindparam("study"), trials.c.trial_id > bindparam("after")),
+    "numbered": and_(
+        trials.c.study_id == bindparam("study"),
+        trials.c.number.in_(bindparam("numbers", expanding=True)),
+    ),
+    "one": trials.c.trial_id == bindparam("id"),
+}
+
+
+def _read(connection: Connection, condition: str, **given: Any) -> list[FrozenTrial]:
+    """Return the trials of which a condition holds."""
+    which = _Which(condition, given)
+    found = connection.execute(_heads(condition), given).all()
     if not found:
         return []
-
-    def of(table: Table, *names: str) -> dict[int, list[Any]]:
-        return _rows(connection, table, names, *which)
-
-    stored_params = of(params, "param_name", "param_value", "distribution_json")
-    final = of(values, "value", "value_type", "objective")
-    reported = of(reports, "step", "intermediate_value", "intermediate_value_type")
-    theirs, own = (of(table, "key", "value_json") for table in (user_attributes, system_attributes))
+    if len(found) == 1:  # most reads are of the one that trains
+        which = _Which("one", {"id": found[0].trial_id})
+    stored_params = _rows(
+        connection, which, params, "param_name", "param_value", "distribution_json"
+    )
+    final = _rows(connection, which, values, "value", "value_type", "objective")
+    reported = _rows(connection, which, reports, "step", *_REPORT)
+    theirs, own = (
+        _rows(connection, which, table, "key", "value_json")
+        for table in (user_attributes, system_attributes)
+    )
     return [
         FrozenTrial(
             number=number,
             state=state,
             value=None,
             values=_values(final[trial_id]) if trial_id in final else None,
-            datetime_start=_local(begun),
-            datetime_complete=_local(ended),
+            datetime_start=local_time(begun),
+            datetime_complete=local_time(ended),
             params={
                 name: _distribution(text).to_external_repr(value)
                 for _, name, value, text in stored_params.get(trial_id, ())
@@ -208,23 +258,23 @@ def _read(connection: Connection, *which: ColumnElement[bool]) -> list[FrozenTri
     ]
 
 
+_REPORT = "intermediate_value", "intermediate_value_type"
+
+
 def _sketch(
     connection: Connection,
     steps: Collection[int],
     attributes: Collection[str],
-    *which: ColumnElement[bool],
+    condition: str,
+    **given: Any,
 ) -> list[Sketch]:
-    """Return the trials of which some conditions on their table hold."""
-    columns = trials.c.trial_id, trials.c.number, trials.c.state
-    found = connection.execute(select(*columns).where(*which)).all()
-    others = reports.alias()
-    last = select(func.max(others.c.step)).where(others.c.trial_id == reports.c.trial_id)
-    wanted = or_(reports.c.step.in_(steps), reports.c.step == last.scalar_subquery())
-    columns_of_report = "step", "intermediate_value", "intermediate_value_type"
-    reported = _rows(connection, reports, columns_of_report, *which, wanted)
-    final = _rows(connection, values, ("value", "value_type", "objective"), *which)
-    of_key = user_attributes.c.key.in_(attributes)
-    known = _rows(connection, user_attributes, ("key", "value_json"), *which, of_key)
+    """Return the trials of which a condition holds."""
+    found = connection.execute(_heads(condition), given).all()
+    of_steps = _Which(condition, given | {"steps": list(steps)})
+    reported = _rows(connection, of_steps, reports, "step", *_REPORT, narrowed=True)
+    final = _rows(connection, _Which(condition, given), values, "value", "value_type", "objective")
+    of_keys = _Which(condition, given | {"keys": list(attributes)})
+    known = _rows(connection, of_keys, user_attributes, "key", "value_json", narrowed=True)
     return [
         Sketch(
             trial_id,
@@ -234,24 +284,46 @@ def _sketch(
             _reports(reported.get(trial_id, ())),
             _attributes(known.get(trial_id, ())),
         )
-        for trial_id, number, state in found
+        for trial_id, number, state, *_ in found
     ]
 
 
 def _rows(
-    connection: Connection, table: Table, names: Iterable[str], *which: ColumnElement[bool]
+    connection: Connection, which: _Which, table: Table, *names: str, narrowed: bool = False
 ) -> dict[int, list[Any]]:
     """Return some columns of a table by trial, in the order in which they were stored."""
-    query = (
-        select(table.c.trial_id, *(table.c[name] for name in names))
-        .join(trials, trials.c.trial_id == table.c.trial_id)
-        .where(*which)
-        .order_by(next(iter(table.primary_key)))
-    )
     found = defaultdict(list)
-    for row in connection.execute(query).all():
+    query = _details(table, names, which.condition, narrowed)
+    for row in connection.execute(query, which.values).all():
         found[row[0]].append(row)
     return found
+
+
+# Statements are built once: to build one takes longer than to run it for one trial.
+
+
+@cache
+def _heads(condition: str) -> Select[Any]:
+    columns = "trial_id", "number", "state", "datetime_start", "datetime_complete"
+    return select(*(trials.c[name] for name in columns)).where(_CONDITIONS[condition])
+
+
+@cache
+def _details(table: Table, names: Sequence[str], condition: str, narrowed: bool) -> Select[Any]:
+    query = select(table.c.trial_id, *(table.c[name] for name in names))
+    if condition == "one":
+        query = query.where(table.c.trial_id == bindparam("id"))
+    else:
+        query = query.join(trials, trials.c.trial_id == table.c.trial_id)
+        query = query.where(_CONDITIONS[condition])
+    if narrowed and table is reports:
+        others = reports.alias()
+        last = select(func.max(others.c.step)).where(others.c.trial_id == reports.c.trial_id)
+        asked_for = reports.c.step.in_(bindparam("steps", expanding=True))
+        query = query.where(or_(asked_for, reports.c.step == last.scalar_subquery()))
+    elif narrowed:
+        query = query.where(table.c.key.in_(bindparam("keys", expanding=True)))
+    return query.order_by(next(iter(table.primary_key)))
 
 
 _distribution: Callable[[str], BaseDistribution] = lru_cache(maxsize=4096)(json_to_distribution)
@@ -271,6 +343,6 @@ def _attributes(rows: Iterable[Any]) -> dict[str, Any]:
     return {key: json.loads(text) for _, key, text in rows}
 
 
-def _local(time: datetime | None) -> datetime | None:
+def local_time(time: datetime | None) -> datetime | None:
     """Return a time as Optuna shows it: stored in UTC, shown by the clock of this machine."""
     return time and time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -26,6 +27,8 @@ def progress(data: StudyData) -> Figure:
         legend={"x": 1, "xanchor": "right", "y": 0.02, "yanchor": "bottom"},
     )
     shown = evenly(points, MANY)
+    if len(shown) < len(points):  # the line stays as it is without what lies on it
+        best = best[:1] + [after for before, after in pairwise(best) if before[1] != after[1]]
     drawn.add_trace(
         Scatter(
             x=np.array([at for at, _, _ in shown], dtype=np.int32),
@@ -60,10 +63,7 @@ def progress(data: StudyData) -> Figure:
 def _history(
     data: StudyData,
 ) -> tuple[int, list[tuple[int, float, int]], list[tuple[int, float]]]:
-    """Return the epochs spent, full runs (when, value, trial), and the best mean (when, mean).
-
-    Of the best mean those places at which it changes.
-    """
+    """Return the epochs spent, full runs (when, value, trial), and the best mean (when, mean)."""
     trials = {trial.number: trial for trial in data.trials if not trial.infeasible}
     pick = max if data.maximize else min
     spent = 0
@@ -83,6 +83,5 @@ def _history(
         means[end.trial] = fmean(values[end.trial])
         rivals = means if leader in (-1, end.trial) else (leader, end.trial)
         leader = pick(rivals, key=means.__getitem__)
-        if not best or best[-1][1] != means[leader]:
-            best.append((spent, means[leader]))
+        best.append((spent, means[leader]))
     return spent, points, best
