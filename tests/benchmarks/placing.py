@@ -50,6 +50,8 @@ from tests.reporting.synthetic import synthetic_study
 
 RUN = "tests.benchmarks.placing:Waits"
 EPOCHS = 4
+BEAT = 5.0
+"""Seconds between two heartbeats of a worker, each a transaction."""
 PARTS = ("placing", "claiming", "reporting", "the end")
 
 
@@ -164,16 +166,16 @@ def many(counts: list[int], finished: list[int], seconds: float) -> None:
     )
     print(f"| finished before | {' | '.join(f'{n} workers' for n in counts)} |")
     print("|---|" + "---|" * len(counts))
-    for sampler in ("random", "tpe"):
-        for before in finished:
-            cells = []
-            for workers in counts:
-                with fresh_storages("") as fresh:
+    with fresh_storages("") as fresh:
+        for sampler in ("random", "tpe"):
+            for before in finished:
+                cells = []
+                for workers in counts:
                     crew = ManyWorkers(fresh(), before, 3 * workers, seconds, sampler)
                     took, used = crew.run(workers)
-                share = 1 - crew.trained * EPOCHS * seconds / (workers * took)
-                cells.append(f"{1e3 * used / crew.trained:.0f} ms, {share:.1%}")
-            print(f"| {before:,}, {sampler} | {' | '.join(cells)} |", flush=True)
+                    share = 1 - crew.trained * EPOCHS * seconds / (workers * took)
+                    cells.append(f"{1e3 * used / crew.trained:.0f} ms, {share:.1%}")
+                print(f"| {before:,}, {sampler} | {' | '.join(cells)} |", flush=True)
 
 
 def limit(seconds: float) -> None:
@@ -187,15 +189,18 @@ def limit(seconds: float) -> None:
             open_study(storage).optuna.set_user_attr(HORIZONS, [epochs])
             before = _commits(crew.url)
             crew.run(1)
-            counted[epochs] = (_commits(crew.url) - before) / 20
+            counted[epochs] = (_commits(crew.url) - before) / crew.trained
         of_epoch = (counted[24] - counted[4]) / 20
         of_trial = counted[4] - 4 * of_epoch
         print(f"transactions: {of_epoch:.1f} an epoch, and {of_trial:.1f} a trial")
         takes = _pgbench(url)
         print(f"the server takes {takes:,.0f} of pgbench's transactions a second (simple update)")
         for workers in (64, 1000):
-            needs = workers * of_epoch / seconds
-            print(f"{workers} workers with epochs of {seconds:g} s: {needs:,.0f} a second")
+            each = of_epoch / seconds + of_trial / (10 * seconds) + 1 / BEAT
+            print(
+                f"{workers} workers, trials of 10 epochs of {seconds:g} s: "
+                f"{workers * each:,.0f} a second"
+            )
 
 
 def _commits(url: str) -> int:
