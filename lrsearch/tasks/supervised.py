@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Float, LrEvery, Schedule
+from lrsearch.tasks.adam import with_betas
 from lrsearch.tasks.chance import constant_guess_loss
 from lrsearch.tasks.curve import within_epoch
 from lrsearch.tasks.history import History
@@ -23,6 +24,7 @@ from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
 from lrsearch.tasks.precision import PRECISIONS, Precision
 from lrsearch.tasks.task import Progress, Task, clock_of
 from lrsearch.tasks.training import Data, Training, restored, run_state
+from lrsearch.tasks.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Supervised:
     clip_norm: float | None = None
     precision: Precision = "fp32"
     prepends_warmup: ClassVar[bool] = True
+    adjusts_warmup: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs"):
@@ -126,14 +129,18 @@ class Supervised:
         self.check_watched(schedule)
         training = self.start(seed=seed, device=device, lr=schedule.base_lr)
         clock = clock_of(self, epochs, schedule)
-        scheduler = schedule.torch(training.optimizer, clock.length)
         history = History(self.baseline(training))
+        watch = Watch(schedule, clock, history.baseline)
+        scheduler = watch.trained.torch(training.optimizer, clock.length)
         first = 0
         if state is not None:
             first = state["epoch"]
             training.load_state_dict(state)
-            scheduler.load_state_dict(state["scheduler"])
             history = restored(history, state)
+            if schedule.adjusts:
+                watch.load_state_dict(state["watch"])
+                scheduler.schedule = watch.trained
+            scheduler.load_state_dict(state["scheduler"])
 
         for epoch in range(first, epochs):
             lead = clock.lead_steps
@@ -144,6 +151,9 @@ class Supervised:
             for step, update in enumerate(updates, start + 1):
                 seen.append(update)
                 validation = {}
+                if not watch.over:
+                    watch.update(step, float(update.loss), float(update.grad_norm))
+                    scheduler.schedule = watch.trained
                 if clock.ends_part(step) and schedule.family.reads_losses:
                     validation = training.validate(self.named_metrics("val"))
                 for move in range(clock.time(step) - clock.time(step - 1)):
@@ -156,7 +166,10 @@ class Supervised:
             curve = within_epoch({"train_loss": by_batch, **named}, start, sizes)
             if bad is not None:
                 step, lr = start + bad, seen[bad].lr
-                yield Progress(epoch + 1, metrics, step=step, lr=lr, curve=curve)
+                watch.settle()
+                yield Progress(
+                    epoch + 1, metrics, step=step, lr=lr, curve=curve, schedule=watch.known
+                )
                 return
             metrics |= validation or training.validate(self.named_metrics("val"))
             progress = Progress(
@@ -165,9 +178,10 @@ class Supervised:
                 step=start + len(seen),
                 lr=seen[-1].lr,
                 curve=curve,
-                capture=partial(run_state, epoch + 1, training, scheduler, history),
+                capture=partial(run_state, epoch + 1, training, scheduler, history, watch),
                 test=lambda: training.test(self.named_metrics("test")),
                 learned=history.learned(metrics["val_loss"]),
+                schedule=watch.known,
             )
             yield progress
             if progress.diverged:
@@ -196,9 +210,11 @@ class Supervised:
     @property
     def settings(self) -> dict[str, Any]:
         """What a run depends on beside schedule, network and data, as plain JSON."""
-        named = isinstance(self.optimizer, str | Mapping)
+        optimizer = self.optimizer
+        if not isinstance(optimizer, str):
+            optimizer = {"name": "custom"} if callable(optimizer) else with_betas(optimizer)
         return {
-            "optimizer": self.optimizer if named else {"name": "custom"},
+            "optimizer": optimizer,
             "batch_size": self.batch_size,
             "clip_norm": self.clip_norm,
             "precision": self.precision,

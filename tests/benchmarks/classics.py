@@ -1,8 +1,9 @@
 """The classic hand-picked runs: a textbook's six experiments, and beside the winner of a search.
 
 python -m tests.benchmarks.classics textbook
-    trains studies/lenet_classics.toml once, on one thread; killed and started again, it goes on.
-    Writes studies/lenet_classics.json and .png, and a table. With --draw only from what is there.
+    trains those of studies/lenet_classics.toml that studies/lenet_classics.json has not, once, on
+    one thread; killed and started again, it goes on. Then writes that file, a figure and a table.
+    With --draw only the latter two, from what is there.
 python -m tests.benchmarks.classics beside
     the confirmed winner of a search beside the classic runs, on the same seeds, after
         lrsearch launch studies/fashion_mnist.toml
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +45,19 @@ its authors' slides print them: d2l.smola.org/slides/pytorch/chapter_optimizatio
 """
 
 
-def train_textbook(url: str) -> None:
-    """Train what is not yet trained of the six experiments."""
+def train_textbook(url: str, missing: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Train the experiments of these names; return by name their curves, a value for each epoch."""
     prepare_torch("cpu")
     with (STUDIES / "lenet_classics.toml").open("rb") as file:
-        spec = StudySpec.from_dict(tomllib.load(file))
-    create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
-    work(url, spec.study.name, "cpu")
-
-
-def read_textbook(url: str) -> dict[str, dict[str, list[float]]]:
-    """Return by experiment that has ended its curves, one value for each epoch."""
-    study = open_study(open_storage(url, create=False), "lenet-classics")
+        data = tomllib.load(file)
+    data["schedules"] = [data["schedules"][NAMES.index(name)] for name in missing]
+    data["study"]["trials"] = len(missing)
+    spec = StudySpec.from_dict(data)
+    study = create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
+    work(url, study.name, "cpu")
     return {
         name: {curve: [round(e.metrics[curve], 5) for e in trial.epochs] for curve in CURVES}
-        for name, trial in zip(NAMES, study.records(epochs=True), strict=False)
+        for name, trial in zip(missing, study.records(epochs=True), strict=True)
         if trial.complete
     }
 
@@ -108,14 +108,14 @@ def draw(curves: dict[str, dict[str, list[float]]]) -> Figure:
 
 
 def textbook(url: str, only_draw: bool) -> None:
-    """Train the six experiments and write their curves, a table and a figure."""
-    if not only_draw:
-        train_textbook(url)
+    """Train what is missing of the six experiments; write their curves, a figure and a table."""
     kept = STUDIES / "lenet_classics.json"
-    if not (only_draw and kept.exists()):
-        text = json.dumps(read_textbook(url), indent=1).replace(",\n   ", ",")
+    curves = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    missing = [name for name in NAMES if name not in curves]
+    if missing and not only_draw:
+        curves |= train_textbook(url, missing)
+        text = json.dumps(curves, indent=1).replace(",\n   ", ",")
         kept.write_text(text.replace("[\n    ", "[").replace("\n  ]", "]") + "\n", encoding="utf-8")
-    curves = json.loads(kept.read_text(encoding="utf-8"))
     print(table(curves))
     draw(curves).write_image(STUDIES / "lenet_classics.png", scale=1.5)
 
