@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch import displays
-from lrsearch.diagnosis.plateau import AROUND, Start, leave_plateau
+from lrsearch.diagnosis.plateau import Start, leave_plateau
 from lrsearch.diagnosis.range_test import HIGHEST, LOWEST, RangeTest, range_test
 from lrsearch.diagnosis.rules import RULES, LossCurve, edge, moves, smooth
 from lrsearch.errors import TaskError
@@ -89,7 +89,7 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     The first test runs over nine decades, in few updates each. The others begin half a decade
     below where it saw the loss move and end beyond where it saw it rise; there are as many as their
     edges ask for (`AGREEMENT`). Where the first test never leaves the loss's first plateau, all is
-    done from a network that was trained at a growing rate until its loss fell (`leave_plateau`).
+    done from a network that was trained at a constant rate until its loss fell (`leave_plateau`).
     A `Supervised` task is watched update by update; of any other task, which only says how an epoch
     ended, whole epochs are trained, and it costs more.
 
@@ -168,15 +168,15 @@ def _falls(curve: LossCurve, share: float) -> bool:
 def _notes(tests: Sequence[RangeTest], start: Start | None) -> list[str]:
     if start and start.state is None:
         return [
-            f"the loss hardly moved, nor did it in {start.updates} updates around a rate of "
-            f"{start.rate / AROUND:.2g}: what is suggested may be a guess; weights that start "
+            f"the loss hardly moved, nor did it in {start.updates} updates at three "
+            "constant rates: what is suggested may be a guess; weights that start "
             "otherwise may help"
         ]
     notes = []
     if start:
         notes.append(
             "the loss hardly moved at first, so the tests begin after "
-            f"{start.updates} updates up to {start.rate:.2g}, when it had begun to fall"
+            f"{start.updates} updates, the last at {start.rate:.2g}, when it had begun to fall"
         )
     if any(test.ended == "the highest rate" for test in tests):
         notes.append(

@@ -40,13 +40,12 @@ class RangeTest:
 
 
 @dataclass(frozen=True)
-class Growth(Schedule):
+class _Growth(Schedule):
     """A schedule whose rate grows by the same factor in every update, up to `base_lr`."""
 
     lowest: float = LOWEST
 
     def lr(self, step: int, total_steps: int, losses: Sequence[float] = ()) -> float:
-        """Return the learning rate of one update."""
         return self.lowest * math.pow(self.base_lr / self.lowest, step / total_steps)
 
 
@@ -79,7 +78,7 @@ def range_test(
         TaskError: if the very first loss is not finite, or the task gives none.
     """
     length = round(math.log10(highest / lowest) * per_decade)
-    growth = Growth(Constant(), highest, lowest=lowest)
+    growth = _Growth(Constant(), highest, lowest=lowest)
     memory = math.exp(-1 / (_MEMORY * per_decade))
     lrs: list[float] = []
     losses: list[float] = []
@@ -112,7 +111,7 @@ def range_test(
 
 def _by_update(
     task: Supervised,
-    growth: Growth,
+    growth: _Growth,
     length: int,
     seed: int,
     device: str,
@@ -129,7 +128,7 @@ def _by_update(
 
 
 def _by_epoch(
-    task: Task, growth: Growth, length: int, seed: int, device: str
+    task: Task, growth: _Growth, length: int, seed: int, device: str
 ) -> Generator[tuple[float, float]]:
     """Yield the last rate of each epoch, and the loss that the task says it ended with."""
     total_steps = length * task.steps_per_epoch
