@@ -10,7 +10,7 @@ import numpy as np
 
 from lrsearch import displays
 from lrsearch.diagnosis.plateau import Start, leave_plateau
-from lrsearch.diagnosis.range_test import HIGHEST, LOWEST, RangeTest, range_test
+from lrsearch.diagnosis.range_test import HIGHEST, RangeTest, range_test
 from lrsearch.diagnosis.rules import RULES, LossCurve, edge, moves, smooth
 from lrsearch.errors import TaskError
 from lrsearch.tasks import Supervised, Task
@@ -33,11 +33,10 @@ MIN_RELATIVE_FALL = 1e-3
 ON_PLATEAU = 0.1
 """Where the coarse test's loss nowhere falls by this share of the first, it has not left its first
 plateau: such a test says when the network wakes up, not at which rates it trains."""
-BELOW_START = 3.0
-"""Once it has left it, the second coarse test begins so many decades below the rate of that."""
-BELOW_EDGE, BEYOND_EDGE, FINER = 0.75, 1.0, 75
-"""The fine tests then begin and end so many decades below and above the edge that this one saw, in
-so many updates each: in a quick test such a network is lost at a lower rate than in a slow one."""
+AROUND, FINER = 10.0, 75
+"""Once it has left it, the fine tests run from this part of the rate at which it did to this
+multiple of it, in so many updates for each decade: in a quick test such a network is lost at a
+lower rate than in a slow one."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +102,22 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     """
     by_update = isinstance(task, Supervised)
     coarse_points, fine_points = (COARSE, FINE) if by_update else (COARSE_EPOCHS, FINE_EPOCHS)
-    curve, start, updates = _look_around(task, coarse_points, seed=seed, device=device)
-    if not _falls(curve, MIN_RELATIVE_FALL):
+    coarse = range_test(task, seed=seed, device=device, per_decade=coarse_points)
+    curve, updates = smooth(coarse.lrs, coarse.losses), coarse.updates
+    start: Start | None = None
+    if isinstance(task, Supervised) and not _falls(curve, ON_PLATEAU):
+        start = leave_plateau(task, 10 ** edge(curve), seed=seed, device=device)
+        updates += start.updates
+    state = start.state if start else None
+    if start and state:
+        lowest, highest, fine_points = start.rate / AROUND, start.rate * AROUND, FINER
+    elif _falls(curve, MIN_RELATIVE_FALL):
+        lowest, highest = 10 ** (moves(curve) - 0.5), min(HIGHEST, 10 ** (edge(curve) + 0.5))
+    else:
         raise TaskError(
             "the loss falls at no rate of the range test: the network does not learn from this "
             "data; check the loss and the data before the rate"
         )
-    lowest, highest = 10 ** (moves(curve) - 0.5), min(HIGHEST, 10 ** (edge(curve) + 0.5))
-    state = start.state if start else None
-    if state is not None:
-        lowest, highest = 10 ** (edge(curve) - BELOW_EDGE), 10 ** (edge(curve) + BEYOND_EDGE)
-        fine_points = FINER
     tests: list[RangeTest] = []
     curves: list[LossCurve] = []
     edges: list[float] = []
@@ -135,28 +139,6 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     low = min(max(low, high / 10**MAX_DECADES), high / 10**MIN_DECADES)
     updates += sum(test.updates for test in tests)
     return Finding(tuple(tests), picks, (low, high), updates, tuple(_notes(tests, start)))
-
-
-def _look_around(
-    task: Task, per_decade: int, *, seed: int, device: str
-) -> tuple[LossCurve, Start | None, int]:
-    """Return what a coarse test shows, where the fine ones begin if not there, and the updates.
-
-    A test that stays on the network's first plateau is made again from where the loss has left it.
-    """
-    test = range_test(task, seed=seed, device=device, per_decade=per_decade)
-    curve = smooth(test.lrs, test.losses)
-    if not isinstance(task, Supervised) or _falls(curve, ON_PLATEAU):
-        return curve, None, test.updates
-    start = leave_plateau(task, 10 ** edge(curve), seed=seed, device=device)
-    updates = test.updates + start.updates
-    if start.state is None:
-        return curve, start, updates
-    lowest = max(LOWEST, start.rate / 10**BELOW_START)
-    test = range_test(
-        task, seed=seed, device=device, lowest=lowest, per_decade=per_decade, state=start.state
-    )
-    return smooth(test.lrs, test.losses), start, updates + test.updates
 
 
 def _falls(curve: LossCurve, share: float) -> bool:

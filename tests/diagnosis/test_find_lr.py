@@ -149,7 +149,7 @@ def test_tests_begin_where_the_loss_has_left_its_first_plateau():
 
 
 def test_a_network_that_does_not_leave_its_plateau_is_said():
-    found = find_lr(supervised(model=lambda: sleepy(3), optimizer="sgd"))
+    found = find_lr(supervised(model=lambda: sleepy(8), optimizer="sgd"))
     assert "may be a guess" in found.notes[0]
 
 
