@@ -31,8 +31,10 @@ from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SETTINGS, SPE
 from lrsearch.study.trust import vouch
 from lrsearch.study.versions import installed_versions
 from lrsearch.tasks import (
+    WORTH_FROM,
     Progress,
     Task,
+    can_adjust,
     can_prepend,
     check_protocol,
     clock_of,
@@ -159,7 +161,12 @@ def check_task(spec: StudySpec, task: Task) -> None:
     clock = clock_of(task)
     space = spec.search_space(getattr(task, "base_lr", None))
     space.check_run(clock.length, f"{clock.lr_every}s")
-    if True in space.domain("warmup_prepend").extremes() and not can_prepend(task):
+    if space.may_be("warmup_adjust") and not can_adjust(task):
+        raise SpecError(
+            f"space.warmup_adjust lengthens warmups as they train, and {spec.task.run!r} does not "
+            "say that it does so (adjusts_warmup = True); leave it out"
+        )
+    if space.may_be("warmup_prepend") and not can_prepend(task):
         raise SpecError(
             f"space.warmup_prepend makes runs longer, and {spec.task.run!r} does not say that it "
             "trains those (prepends_warmup = True); leave it out"
@@ -252,4 +259,11 @@ def study_notes(spec: StudySpec, task: Task) -> list[str]:
             "task.batch_size is searched with one domain of base_lr for all sizes, though the best "
             "rate grows with the size; a fair comparison searches each size by itself"
         )
+    for option, least in WORTH_FROM.items():
+        name, trials = f"task.optimizer.{option}", spec.study.trials
+        if name in spec.searched_options and trials < least:
+            notes.append(
+                f"{name} is searched with {trials} trials; the tuning playbook does so from "
+                f"{least} on, and has the rate searched first, then 1 - β₁, ε, 1 - β₂"
+            )
     return notes

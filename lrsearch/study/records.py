@@ -138,8 +138,8 @@ class TrialRecord(TrialResult):
 
     def same_as(self, other: TrialRecord) -> bool:
         """Return whether both train the same: one curve, one seed, the same options of the task."""
-        if not (self.schedule and other.schedule):
-            return False
+        if not (self.schedule and other.schedule) or self.schedule.adjusts:
+            return False  # what it comes to is not known
         beside = (self.task_options, self.seed, self.clock)
         return beside == (other.task_options, other.seed, other.clock) and (
             self.schedule == other.schedule or same_curve(self.schedule, other.schedule, self.clock)

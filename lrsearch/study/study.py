@@ -27,6 +27,7 @@ from lrsearch.study.records import TrialRecord, as_record, epochs_by_trial, read
 from lrsearch.study.results import RESULT_ATTRIBUTES, TrialResult, as_result, ranked
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.table import trial_rows
+from lrsearch.tasks import with_betas
 
 SPEC = "lrsearch:spec"
 """The study attribute that holds the spec."""
@@ -114,6 +115,8 @@ class Study:
         defaults: dict[str, Any] = self.optuna.user_attrs.get(SETTINGS, {})
         known = set(defaults) | {name.split(".")[1] for name in trial.task_options}
         options = self.spec.task_options(FixedTrial(dict(trial.params)))
+        if isinstance(optimizer := options.get("optimizer"), dict):
+            options["optimizer"] = with_betas(optimizer)
         return defaults | {
             name: value for name, value in options.items() if not defaults or name in known
         }
