@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -34,6 +34,7 @@ from lrsearch.storage import postgresql, sqlite
 from lrsearch.storage.messages import masked, parse_url, storage_errors
 from lrsearch.storage.optuna_private import FrozenStudy, reports, stored_report, trials
 from lrsearch.storage.read_cache import ReadCache
+from lrsearch.storage.seals import check_seals, seal_trial
 from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
@@ -139,6 +140,25 @@ class Storage(ReadCache):
             connection.execute(_FORGET_REPORT, key)
             connection.execute(_REPORT, row)
 
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Store a state and, of a complete trial, its value; seal a trial that has ended."""
+        with self.writing() as connection:
+            stored = super().set_trial_state_values(trial_id, state, values)
+            if stored and state.is_finished():
+                seal_trial(connection, trial_id)
+        return stored
+
+    def check(self, study_id: int, name: str, latest: int | None = None) -> None:
+        """Look whether a study, and its latest or all trials, are as they were stored.
+
+        Raises:
+            StorageError: if it is not.
+        """
+        with self.reading() as connection:
+            check_seals(connection, study_id, name, latest)
+
     # What follows is Optuna's, declared to be reading: on SQLite such a transaction takes no lock.
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -158,7 +178,7 @@ class Storage(ReadCache):
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Return a study's user attributes."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_study_user_attrs(study_id)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
@@ -168,7 +188,7 @@ class Storage(ReadCache):
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return all studies."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_all_studies()
 
     def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
@@ -200,7 +220,7 @@ class Storage(ReadCache):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """Return the trials of a study."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_all_trials(study_id, deepcopy, states)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
@@ -211,7 +231,7 @@ class Storage(ReadCache):
     def _get_trials(
         self, *args: Any, **kwargs: Any
     ) -> list[FrozenTrial]:  # private: Optuna's cache calls it
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super()._get_trials(*args, **kwargs)
 
     def _get_best_trial_id(self, study_id: int, direction: StudyDirection) -> int:  # likewise
@@ -226,6 +246,17 @@ def _as_reader() -> Iterator[None]:
         yield
     finally:
         _reading.reset(token)
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Say so where what is stored makes no sense."""
+    try:
+        yield
+    except KeyError:  # how Optuna says that there is no such study or trial
+        raise
+    except (ValueError, TypeError, LookupError) as error:
+        raise StorageError(f"what is stored cannot be read, and may be damaged: {error}") from error
 
 
 def _engine_options(url: URL) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     except (*DATABASE_ERRORS, OSError) as error:
         reason = reason_of(error)
         raise StorageError(f"storage {masked(url)} cannot be used: {reason}") from error
+    except UnicodeDecodeError as error:  # what SQLite itself says of a damaged file may be no text
+        raise StorageError(f"storage {masked(url)} is damaged: {error}") from error
 
 
 _SQLITE = "sqlite:///"

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from lrsearch.errors import StorageError
 from lrsearch.storage.optuna_private import studies as optuna_studies
 
-VERSION = 4
+VERSION = 5
 """Version of this schema. A change of a table raises it and adds the step that migrates to it."""
 
 metadata = MetaData()
@@ -113,6 +113,16 @@ metrics = Table(
 `curve` holds points within the epoch, `[[step, metrics], …]`; none where nobody kept them.
 """
 
+seals = Table(
+    "lrsearch_seals",
+    metadata,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+"""Checksums of what is stored of a trial (by its number) in a state, and of the study (−1)."""
+
 
 def create_tables(connection: Connection) -> None:
     """Create what is missing, in a transaction of the caller's; leave the rest alone."""
@@ -138,6 +148,11 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE lrsearch_leases ADD COLUMN trained INTEGER NOT NULL DEFAULT 1",
     ),
     4: ("ALTER TABLE lrsearch_metrics ADD COLUMN curve JSON",),
+    5: (
+        "CREATE TABLE IF NOT EXISTS lrsearch_seals (study_id INTEGER NOT NULL, "
+        "trial INTEGER NOT NULL, state VARCHAR(16) NOT NULL, digest VARCHAR(64) NOT NULL, "
+        "PRIMARY KEY (study_id, trial))",
+    ),
 }
 """By the version that they lead to, the statements that change tables of the one before it."""
 
@@ -174,6 +189,6 @@ def forget(connection: Connection, study_id: int) -> None:
     SQLite gives the id of a deleted study to the next one.
     """
     living = select(optuna_studies.c.study_id)
-    for table in (studies, workers, leases, metrics):
+    for table in (studies, workers, leases, metrics, seals):
         gone = or_(table.c.study_id == study_id, table.c.study_id.not_in(living))
         connection.execute(delete(table).where(gone))
