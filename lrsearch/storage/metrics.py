@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
 from lrsearch.storage.optuna_private import trials
+from lrsearch.storage.seals import epoch_checksum
 from lrsearch.storage.tables import leases, workers
 from lrsearch.storage.tables import metrics as table
 
@@ -35,11 +37,14 @@ def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMe
     """Record an epoch that a worker trained, in place of what a run before it left there."""
     key = {"study_id": study_id, "trial": row.trial, "run": row.run, "epoch": row.epoch}
     curve = [(step, _to_json(metrics)) for step, metrics in row.curve]
-    values = row._asdict() | {"metrics": _to_json(row.metrics), "curve": curve}
+    stored = {"lr": float(row.lr), "metrics": _to_json(row.metrics), "curve": curve}
     with storage.writing() as connection:
         time = now(connection)
         same = connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
-        connection.execute(insert(table).values(study_id=study_id, recorded=time, **values))
+        values = (
+            row._asdict() | stored | {"recorded": time, "checksum": _checksum(row, stored, time)}
+        )
+        connection.execute(insert(table).values(study_id=study_id, **values))
         new = 0 if same.rowcount else 1
         connection.execute(
             update(workers)
@@ -147,6 +152,11 @@ def slow_trials(storage: Storage, study_id: int) -> dict[int, float]:
     others = [end - begun for begun, end in before if begun is not None]
     passed = {row.trial_id: time - max(row.begun, row.recorded or 0.0) for row in rows}
     return {trial: seconds for trial, seconds in passed.items() if is_slow(seconds, others)}
+
+
+def _checksum(row: EpochMetrics, stored: Mapping[str, Any], time: float) -> int:
+    texts = json.dumps(stored["metrics"]), time, json.dumps(stored["curve"])
+    return epoch_checksum(row.trial, row.run, row.epoch, row.step, stored["lr"], *texts)
 
 
 def _to_json(metrics: Mapping[str, float]) -> dict[str, float | str]:

@@ -1,17 +1,19 @@
 """Seals: checksums of what is stored, so that damage on a disk is no other number in silence.
 
-When a trial ends, or begins to wait, all that is stored of it is sealed: Optuna's rows and our
-epochs; when a study is made, its spec and all that is stored with it. Who opens a study compares.
+Every epoch has a checksum. When a trial ends, or begins to wait, all that is stored of it is
+sealed: Optuna's rows and our epochs; when a study is made, its spec and all that is stored with it.
+Who opens a study compares.
 
 SQLite itself notices pages that make no sense, but not a flipped bit in a number; and its check of
-indices finds rows that one of them no longer leads to. What a trial has stored while it trains is
-sealed at its next rung or its end, and leases and workers never are: they hold no result.
+indices finds rows that one of them no longer leads to. What Optuna stores of a trial while it
+trains is sealed at its next rung or its end, and leases and workers never are: they hold no result.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from hashlib import sha256
+from zlib import crc32
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -28,23 +30,24 @@ _ADVICE = (
     "another name"
 )
 
-# the first column says to which trial a row belongs, the second what it is
+# the first column says to which trial a row belongs, by its number, the second what it is
 _TRIAL_ROWS = (
-    "SELECT t.trial_id, 'trial', t.number, t.state, t.datetime_start, t.datetime_complete "
-    "FROM trials t",
-    "SELECT p.trial_id, 'param', p.param_name, p.param_value, p.distribution_json "
-    "FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id",
-    "SELECT v.trial_id, 'value', v.objective, v.value, v.value_type FROM trial_values v "
-    "JOIN trials t ON t.trial_id = v.trial_id",
-    "SELECT i.trial_id, 'report', i.step, i.intermediate_value, i.intermediate_value_type "
-    "FROM trial_intermediate_values i JOIN trials t ON t.trial_id = i.trial_id",
-    "SELECT u.trial_id, 'user', u.key, u.value_json FROM trial_user_attributes u "
-    "JOIN trials t ON t.trial_id = u.trial_id",
-    "SELECT s.trial_id, 'system', s.key, s.value_json FROM trial_system_attributes s "
-    "JOIN trials t ON t.trial_id = s.trial_id",
-    "SELECT t.trial_id, 'epoch', m.run, m.epoch, m.step, m.lr, CAST(m.metrics AS TEXT), "
-    "m.recorded, CAST(m.curve AS TEXT) FROM lrsearch_metrics m "
-    "JOIN trials t ON t.study_id = m.study_id AND t.number = m.trial",
+    "SELECT t.number, 'trial', t.trial_id, t.state, t.datetime_start, t.datetime_complete "
+    "FROM trials t WHERE {trials}",
+    "SELECT t.number, 'param', p.param_name, p.param_value, p.distribution_json "
+    "FROM trials t JOIN trial_params p ON p.trial_id = t.trial_id WHERE {trials}",
+    "SELECT t.number, 'value', v.objective, v.value, v.value_type "
+    "FROM trials t JOIN trial_values v ON v.trial_id = t.trial_id WHERE {trials}",
+    "SELECT t.number, 'report', i.step, i.intermediate_value, i.intermediate_value_type "
+    "FROM trials t JOIN trial_intermediate_values i ON i.trial_id = t.trial_id WHERE {trials}",
+    "SELECT t.number, 'user', u.key, u.value_json "
+    "FROM trials t JOIN trial_user_attributes u ON u.trial_id = t.trial_id WHERE {trials}",
+    "SELECT t.number, 'system', s.key, s.value_json "
+    "FROM trials t JOIN trial_system_attributes s ON s.trial_id = t.trial_id WHERE {trials}",
+)
+_EPOCH_ROWS = (
+    "SELECT m.checksum, m.trial, m.run, m.epoch, m.step, m.lr, CAST(m.metrics AS TEXT), "
+    "m.recorded, CAST(m.curve AS TEXT) FROM lrsearch_metrics m WHERE {metrics}"
 )
 _STUDY_ROWS = (
     "SELECT study_name FROM studies WHERE study_id = {}",
@@ -59,8 +62,9 @@ def seal_trial(connection: Connection, trial_id: int) -> None:
     of_trial = f"trial_id = {int(trial_id)}"
     query = f"SELECT study_id, number, state FROM trials WHERE {of_trial}"
     study_id, number, state = connection.exec_driver_sql(query).one()
-    digest = _digests(connection, f"t.{of_trial}")[trial_id]
-    _keep(connection, study_id, number, state, digest)
+    of_epochs = f"m.study_id = {study_id} AND m.trial = {number}"
+    digests = _digests(connection, f"t.{of_trial}", of_epochs)
+    _keep(connection, study_id, number, state, digests[number])
 
 
 def seal_study(connection: Connection, study_id: int) -> None:
@@ -71,6 +75,14 @@ def seal_study(connection: Connection, study_id: int) -> None:
 def break_seal(connection: Connection, study_id: int, number: int) -> None:
     """Forget the seal of a trial that goes on."""
     connection.execute(delete(seals).where(seals.c.study_id == study_id, seals.c.trial == number))
+
+
+def epoch_checksum(trial: int, *rest: int | float | str | None) -> int:
+    """Return the checksum of an epoch's row: run, epoch, step, lr, metrics, time, curve.
+
+    Metrics and curve as the JSON that is stored.
+    """
+    return crc32(repr((trial, *rest)).encode())
 
 
 def check_seals(
@@ -90,19 +102,21 @@ def check_seals(
     _check_structure(connection)
     rows = connection.execute(select(seals).where(seals.c.study_id == study_id)).all()
     kept = {row.trial: row for row in rows}
-    of_study = kept.pop(OF_STUDY, None)
-    if of_study and of_study.digest != _study_digest(connection, study_id):
+    own = kept.pop(OF_STUDY, None)
+    if own and own.digest != _study_digest(connection, study_id):
         raise StorageError(f"study {name!r} is not as it was stored; {_ADVICE}")
     first = max(kept, default=0) - latest if latest else -1
-    which = f"t.study_id = {int(study_id)} AND t.number > {first}"
-    listing = f"SELECT t.trial_id, t.number, t.state FROM trials t WHERE {which}"
-    found = {row.number: row for row in connection.exec_driver_sql(listing)}
-    digests = _digests(connection, which)
+    listing = f"SELECT number, state FROM trials WHERE study_id = {int(study_id)}"
+    states = {row.number: row.state for row in connection.exec_driver_sql(listing)}
+    of_study = f"study_id = {int(study_id)} AND"
+    digests = _digests(
+        connection, f"t.{of_study} t.number > {first}", f"m.{of_study} m.trial > {first}"
+    )
     for number, seal in kept.items():
-        trial = found.get(number)
-        if number <= first or (trial and trial.state in _SEALED and trial.state != seal.state):
+        state = states.get(number, seal.state)
+        if number <= first or (state in _SEALED and state != seal.state):
             continue  # the latter was ended by hand
-        if trial is None or seal.digest != digests[trial.trial_id]:
+        if seal.digest != digests[number]:
             raise StorageError(f"trial {number} of study {name!r} is not as stored; {_ADVICE}")
 
 
@@ -115,12 +129,22 @@ def _check_structure(connection: Connection) -> None:
             raise StorageError(f"the database is damaged ({said}); {_ADVICE}")
 
 
-def _digests(connection: Connection, which: str) -> defaultdict[int, str]:
-    """Return the digests of what is stored of some trials, by Optuna's ids."""
+def _digests(connection: Connection, trials: str, metrics: str) -> defaultdict[int, str]:
+    """Return the digests of what is stored of some trials, by their numbers.
+
+    Args:
+        connection: in a transaction.
+        trials: the condition on their rows.
+        metrics: that on their epochs' rows.
+    """
     found: dict[int, list[str]] = defaultdict(list)
     for query in _TRIAL_ROWS:
-        for row in connection.exec_driver_sql(f"{query} WHERE {which}"):
+        for row in connection.exec_driver_sql(query.format(trials=trials)):
             found[row[0]].append(repr(row[1:]))
+    for checksum, trial, *rest in connection.exec_driver_sql(_EPOCH_ROWS.format(metrics=metrics)):
+        if checksum is not None and checksum != epoch_checksum(trial, *rest):
+            raise StorageError(f"an epoch of trial {trial} is not as it was stored; {_ADVICE}")
+        found[trial].append(repr(rest))
     return defaultdict(str, {trial: _digest(rows) for trial, rows in found.items()})
 
 

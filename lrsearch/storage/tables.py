@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -107,10 +108,12 @@ metrics = Table(
     Column("metrics", JSON, nullable=False),
     Column("recorded", Float, nullable=False),
     Column("curve", JSON),
+    Column("checksum", BigInteger),
 )
 """What a trial (by its number) showed after each epoch of each of its runs.
 
-`curve` holds points within the epoch, `[[step, metrics], …]`; none where nobody kept them.
+`curve` holds points within the epoch, `[[step, metrics], …]`, `checksum` is of the row
+(`storage.seals`); none where nobody kept them.
 """
 
 seals = Table(
@@ -152,6 +155,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "CREATE TABLE IF NOT EXISTS lrsearch_seals (study_id INTEGER NOT NULL, "
         "trial INTEGER NOT NULL, state VARCHAR(16) NOT NULL, digest VARCHAR(64) NOT NULL, "
         "PRIMARY KEY (study_id, trial))",
+        "ALTER TABLE lrsearch_metrics ADD COLUMN checksum BIGINT",
     ),
 }
 """By the version that they lead to, the statements that change tables of the one before it."""

@@ -74,8 +74,7 @@ def test_a_change_of_what_has_ended_is_noticed(storage):
     assert open_study(storage).optuna.trials[0].value == 1.0
     for what, command in DAMAGE.items():
         said = damaged(study, command)
-        of = "study 'fake' is not as it was stored" if what in OF_STUDY else "trial 0 of study 'fa"
-        assert said.startswith(of), what
+        assert ("study 'fake' is not as" if what in OF_STUDY else "trial 0 ") in said, what
     open_study(storage)
     with storage.engine.begin() as connection:
         connection.execute(text(DAMAGE["a value"]))
@@ -98,6 +97,21 @@ def test_a_trial_that_waits_is_sealed_until_it_goes_on(storage):
     plain = RDBStorage(storage.engine.url.render_as_string(hide_password=False))
     plain.set_trial_state_values(lease.trial_id, TrialState.COMPLETE, [0.25])  # as a dashboard can
     plain.engine.dispose()
+    open_study(storage)
+
+
+def test_an_epoch_of_a_trial_in_training_has_a_checksum_of_its_own(storage):
+    study = make(storage)
+    train(study, join(study).claim())
+    open_study(storage)
+    for what in ("a rate", "a time"):
+        assert damaged(study, DAMAGE[what]).startswith("an epoch of trial 0 is not as"), what
+    assert damaged(study, DAMAGE["a report"]) == "nothing"  # until its run ends
+    with storage.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE lrsearch_metrics SET checksum = NULL")
+        )  # of versions before
+        connection.execute(text(DAMAGE["a rate"]))
     open_study(storage)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 pytestmark = pytest.mark.slow
 
-SAMPLE = {"sqlite": 60, "postgresql": 40}
+SAMPLE = {"sqlite": 50, "postgresql": 20}
 """Steps of some thousand; `python -m tests.benchmarks.kills` tries all."""
 
 
