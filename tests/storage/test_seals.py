@@ -108,9 +108,7 @@ def test_an_epoch_of_a_trial_in_training_has_a_checksum_of_its_own(storage):
         assert damaged(study, DAMAGE[what]).startswith("an epoch of trial 0 is not as"), what
     assert damaged(study, DAMAGE["a report"]) == "nothing"  # until its run ends
     with storage.engine.begin() as connection:
-        connection.execute(
-            text("UPDATE lrsearch_metrics SET checksum = NULL")
-        )  # of versions before
+        connection.execute(text("UPDATE lrsearch_metrics SET checksum = NULL"))  # as before
         connection.execute(text(DAMAGE["a rate"]))
     open_study(storage)
 
