@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
-HUNG = 900.0
+HUNG = 300.0
 """Seconds after which tests that wait for what a mutant never does count as failed."""
 
 CONFORMANCE = "tests/storage/test_conformance.py"

@@ -182,9 +182,14 @@ def test_a_database_server_that_crashes_and_comes_back_is_waited_for(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_configuration_that_kills_its_process_fails_alone(place, workers):
+@pytest.mark.parametrize(
+    ("storage_url", "workers"),
+    [("sqlite", "1"), ("sqlite", "2"), ("postgresql", "2")],
+    indirect=["storage_url"],
+)
+def test_a_configuration_that_kills_its_process_fails_alone(storage_url, place, workers):
     """One schedule in four does; each takes three workers along, and the study goes on."""
+    place.url = storage_url
     sections = {"workers": {"lease": 5.0, "max_failures": 99, "max_restarts": 3}}
     study = place.create("trouble:Deadly", trials=6, sampler={"kind": "random"}, **sections)
     launcher = place.start("launch", "study.toml", "--workers", workers)
