@@ -157,6 +157,8 @@ class Storage(ReadCache):
             StorageError: if it is not.
         """
         with self.reading() as connection:
+            if connection.dialect.name == "postgresql":  # so that all is read as of one moment
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             check_seals(connection, study_id, name, latest)
 
     # What follows is Optuna's, declared to be reading: on SQLite such a transaction takes no lock.

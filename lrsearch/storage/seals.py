@@ -24,7 +24,7 @@ OF_STUDY = -1
 """In place of a trial's number: the seal of the study itself."""
 _STUDY = "study"
 """In place of a trial's state."""
-_SEALED = ("WAITING", "COMPLETE", "PRUNED", "FAIL")
+_STATES = ("RUNNING", "WAITING", "COMPLETE", "PRUNED", "FAIL")
 _ADVICE = (
     "the file was damaged on its disk, or changed by hand: put back a copy, or search again under "
     "another name"
@@ -52,7 +52,8 @@ _EPOCH_ROWS = (
 _STUDY_ROWS = (
     "SELECT study_name FROM studies WHERE study_id = {}",
     "SELECT objective, direction FROM study_directions WHERE study_id = {}",
-    "SELECT key, value_json FROM study_user_attributes WHERE study_id = {}",
+    "SELECT key, value_json FROM study_user_attributes WHERE study_id = {} "
+    "AND substr(key, 1, 9) = 'lrsearch:'",
     "SELECT files, target, epochs, seconds FROM lrsearch_studies WHERE study_id = {}",
 )
 
@@ -91,7 +92,7 @@ def check_seals(
     """Compare what is stored of a study with its seals; what has none is let pass.
 
     Args:
-        connection: in a transaction.
+        connection: in a transaction that sees all as of one moment.
         study_id: Optuna's id of the study.
         name: its name.
         latest: compare only so many trials, those that began last; else all.
@@ -114,8 +115,8 @@ def check_seals(
     )
     for number, seal in kept.items():
         state = states.get(number, seal.state)
-        if number <= first or (state in _SEALED and state != seal.state):
-            continue  # the latter was ended by hand
+        if number <= first or (state in _STATES and state != seal.state):
+            continue  # the latter was changed by hand
         if seal.digest != digests[number]:
             raise StorageError(f"trial {number} of study {name!r} is not as stored; {_ADVICE}")
 

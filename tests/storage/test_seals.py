@@ -127,6 +127,7 @@ def test_what_may_change_may(storage):
     study.set_stopping(False)
     worker.claim()
     study.optuna.enqueue_trial({"x": 0.5})
+    study.optuna.set_user_attr("mine", "a note")
     opened = open_study(open_storage(storage.engine.url.render_as_string(hide_password=False)))
     assert opened.target == 9
     with storage.engine.begin() as connection:  # as in a study of a version before
