@@ -99,11 +99,14 @@ def allow(study: Study, *, trust: bool) -> None:
 
 
 @contextmanager
-def opened(storage: str, name: str | None) -> Iterator[Study]:
-    """Open a study that exists; what the database raises meanwhile becomes one clear message."""
+def opened(storage: str, name: str | None, *, latest: int | None = None) -> Iterator[Study]:
+    """Open a study that exists; what the database raises meanwhile becomes one clear message.
+
+    Of so many of its latest trials checksums are compared, if not of all.
+    """
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import open_study
 
     quiet()
     with storage_errors(storage):
-        yield open_study(open_storage(storage, create=False), name)
+        yield open_study(open_storage(storage, create=False), name, latest=latest)

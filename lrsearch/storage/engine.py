@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -43,6 +43,7 @@ from lrsearch.storage.optuna_private import (
     user_attributes,
 )
 from lrsearch.storage.read_cache import ReadCache
+from lrsearch.storage.seals import check_seals, seal_trial
 from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
 from lrsearch.storage.trial_reading import Sketch, read_numbered, read_sketches
 
@@ -236,6 +237,27 @@ class Storage(ReadCache):
         with self.reading() as connection:
             yield connection
 
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Store a state and, of a complete trial, its value; seal a trial that has ended."""
+        with self.writing() as connection:
+            stored = super().set_trial_state_values(trial_id, state, values)
+            if stored and state.is_finished():
+                seal_trial(connection, trial_id)
+        return stored
+
+    def check(self, study_id: int, name: str, latest: int | None = None) -> None:
+        """Look whether a study, and its latest or all trials, are as they were stored.
+
+        Raises:
+            StorageError: if it is not.
+        """
+        with self.reading() as connection:
+            if connection.dialect.name == "postgresql":  # so that all is read as of one moment
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            check_seals(connection, study_id, name, latest)
+
     # What follows is Optuna's, declared to be reading: on SQLite such a transaction takes no lock.
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -255,7 +277,7 @@ class Storage(ReadCache):
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Return a study's user attributes."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_study_user_attrs(study_id)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
@@ -265,7 +287,7 @@ class Storage(ReadCache):
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return all studies."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_all_studies()
 
     def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
@@ -297,7 +319,7 @@ class Storage(ReadCache):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """Return the trials of a study."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_all_trials(study_id, deepcopy, states)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
@@ -308,7 +330,7 @@ class Storage(ReadCache):
     def _get_trials(
         self, *args: Any, **kwargs: Any
     ) -> list[FrozenTrial]:  # private: Optuna's cache calls it
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super()._get_trials(*args, **kwargs)
 
     def _get_best_trial_id(self, study_id: int, direction: StudyDirection) -> int:  # likewise
@@ -323,6 +345,17 @@ def _as_reader() -> Iterator[None]:
         yield
     finally:
         _reading.reset(token)
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Say so where what is stored makes no sense."""
+    try:
+        yield
+    except KeyError:  # how Optuna says that there is no such study or trial
+        raise
+    except (ValueError, TypeError, LookupError) as error:
+        raise StorageError(f"what is stored cannot be read, and may be damaged: {error}") from error
 
 
 def _engine_options(url: URL) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
 from lrsearch.storage.optuna_private import trials
+from lrsearch.storage.seals import epoch_checksum
 from lrsearch.storage.tables import leases, workers
 from lrsearch.storage.tables import metrics as table
 from lrsearch.storage.trial_reading import collecting_later
@@ -55,10 +57,12 @@ _TRAINED = (
 def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMetrics) -> None:
     """Record an epoch that a worker trained, in place of what a run before it left there."""
     curve = [(step, _to_json(metrics)) for step, metrics in row.curve]
-    values = row._asdict() | {"metrics": _to_json(row.metrics), "curve": curve}
+    stored = {"lr": float(row.lr), "metrics": _to_json(row.metrics), "curve": curve}
     with storage.writing() as connection:
         time = now(connection)
-        values |= {"study_id": study_id, "recorded": time}
+        checksum = _checksum(row, stored, time)
+        beside = {"study_id": study_id, "recorded": time, "checksum": checksum}
+        values = row._asdict() | stored | beside
         key = {f"of_{name}": values[name] for name in _KEY}
         new = 0 if connection.execute(_FORGET, key).rowcount else 1
         connection.execute(_RECORD, values)
@@ -171,6 +175,11 @@ def slow_trials(storage: Storage, study_id: int) -> dict[int, float]:
     others = [end - begun for begun, end in before if begun is not None]
     passed = {row.trial_id: time - max(row.begun, row.recorded or 0.0) for row in rows}
     return {trial: seconds for trial, seconds in passed.items() if is_slow(seconds, others)}
+
+
+def _checksum(row: EpochMetrics, stored: Mapping[str, Any], time: float) -> int:
+    texts = json.dumps(stored["metrics"]), time, json.dumps(stored["curve"])
+    return epoch_checksum(row.trial, row.run, row.epoch, row.step, stored["lr"], *texts)
 
 
 def _to_json(metrics: Mapping[str, float]) -> dict[str, float | str]:

@@ -36,6 +36,7 @@ from lrsearch.storage.metrics import epochs_trained
 from lrsearch.storage.optuna_private import reports, trials
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.processes import is_alive, process_mark
+from lrsearch.storage.seals import break_seal, seal_trial
 from lrsearch.storage.tables import leases, metrics, studies, workers
 from lrsearch.storage.trial_reading import read_attribute, read_reports, waiting_trials
 
@@ -218,6 +219,7 @@ class TrialQueue:
             of_trial = trials.c.trial_id == lease.trial_id
             connection.execute(update(trials).where(of_trial).values(state=TrialState.WAITING))
             end_lease(connection, lease.is_open())
+            seal_trial(connection, lease.trial_id)
             of_study = studies.c.study_id == self.study_id
             connection.execute(update(studies).where(of_study).values(failures=0))
 
@@ -382,6 +384,7 @@ class TrialQueue:
         trial_id = connection.execute(select(trials.c.trial_id).where(of_trial)).scalar_one()
         connection.execute(update(trials).where(of_trial).values(state=TrialState.RUNNING))
         assert step.number is not None
+        break_seal(connection, self.study_id, step.number)
         return self._lease(connection, trial_id, step.number, step)
 
     def _new(self, connection: Connection, step: Step) -> Lease:

@@ -14,6 +14,7 @@ from lrsearch.storage.engine import Storage
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.queue import count_begun, lock_study
+from lrsearch.storage.seals import seal_study
 from lrsearch.storage.tables import forget, studies
 
 
@@ -54,6 +55,7 @@ def insert_study(storage: Storage, study_id: int, row: StudyRow) -> None:
     """Store our row of a study that is new."""
     with storage.engine.begin() as connection:
         connection.execute(insert(studies).values(study_id=study_id, failures=0, **row._asdict()))
+        seal_study(connection, study_id)
 
 
 def forget_study(storage: Storage, study_id: int) -> None:
@@ -78,6 +80,7 @@ def set_target(storage: Storage, study_id: int, target: int) -> None:
             )
         of_study = studies.c.study_id == study_id
         connection.execute(update(studies).where(of_study).values(target=target))
+        seal_study(connection, study_id)
 
 
 def set_limits(
@@ -90,6 +93,7 @@ def set_limits(
         of_study = studies.c.study_id == study_id
         if values:
             connection.execute(update(studies).where(of_study).values(values))
+            seal_study(connection, study_id)
 
 
 def set_stopping(storage: Storage, study_id: int, stopping: bool) -> None:

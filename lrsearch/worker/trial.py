@@ -227,6 +227,11 @@ class TrialInTraining:
             with self.recorder.transaction():
                 self._describe()
         attrs = self.trial.user_attrs
+        if Schedule.from_dict(attrs[Attribute.SCHEDULE]) != self.schedule:
+            raise TaskError(
+                "the stored parameters are not those of the stored schedule: the database was "
+                "damaged, or changed by hand"
+            )
         if Attribute.DEGENERATE in attrs:
             self.trial.set_constraint(Constraint.FAILED_TO_TRAIN, 1.0)
             return Outcome(TrialState.PRUNED)

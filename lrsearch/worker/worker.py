@@ -156,7 +156,10 @@ def _retrying(act: Callable[[], _T], signals: Signals, *, began: bool = True) ->
             failed = isinstance(error, DATABASE_ERRORS) or isinstance(
                 error.__cause__, DATABASE_ERRORS
             )
-            if not (began and failed) or failures > RETRIES:
+            if not (began and failed):
+                raise
+            if failures > RETRIES:
+                log.error("the storage has failed %d times in a row: giving up", failures)
                 raise
             pause = min(30.0, 0.5 * 2**failures)
             log.warning("the storage fails, trying again in %.0f s: %s", pause, reason_of(error))
