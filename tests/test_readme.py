@@ -50,7 +50,7 @@ def test_a_task_of_ones_own_runs(name, lines, tmp_path):
     def lrsearch(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "lrsearch", *arguments],
-            cwd=tmp_path, capture_output=True, text=True, timeout=240,
+            cwd=tmp_path, capture_output=True, text=True, timeout=1800,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

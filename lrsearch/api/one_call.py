@@ -11,7 +11,7 @@ from lrsearch.api.progress import progress_bar
 from lrsearch.api.search import STORAGE, Search, train_here
 from lrsearch.errors import SpecError, StudyError, TaskError
 from lrsearch.evaluation import find_answer
-from lrsearch.storage import open_storage, storage_errors
+from lrsearch.storage import open_storage, storage_errors, study_names
 from lrsearch.study import (
     Study,
     StudySpec,
@@ -105,7 +105,7 @@ def optimize(
         )
     place = slots(device, workers=1)[0].device
     there = open_storage(storage)
-    names = {study.study_name for study in there.get_all_studies()}
+    names = study_names(there)
     known = open_study(there, name) if name in names else None
     kind = type(task).__name__
     study: dict[str, Any] = {

@@ -13,6 +13,8 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     StorageOption,
     StudyOption,
+    TrustOption,
+    allow,
     names_in,
     opened,
 )
@@ -39,6 +41,7 @@ def confirm(
         Path | None, typer.Option("-o", "--output", help="A page: FILE.html; or FILE.png.")
     ] = None,
     force: ForceOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train the best schedules again on fresh seeds, the same for all, and test each once.
 
@@ -55,6 +58,7 @@ def confirm(
 
     check_output(output, PAGE, force=force)
     with closing(places.open()) as placement, opened(storage, study) as search:
+        allow(search, trust=trust)
         spec = confirmation_spec(search, top, seeds, names_in(against))
         task = load_task(spec.task.run, spec.task_options())
         check_task(spec, task)

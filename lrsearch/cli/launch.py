@@ -13,6 +13,8 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     StorageOption,
     StudyOption,
+    TrustOption,
+    allow,
     opened,
     quiet,
 )
@@ -66,7 +68,7 @@ def launch(
     A task of your own is first trained for one epoch at the lowest rate, so that its mistakes show.
     """
     from lrsearch.diagnosis import prepare
-    from lrsearch.storage import open_storage, storage_errors
+    from lrsearch.storage import open_storage, storage_errors, study_names
     from lrsearch.study import (
         StudySpec,
         check_task,
@@ -90,7 +92,7 @@ def launch(
         if learn_from:
             source = open_storage(from_storage, create=False) if from_storage else there
             earlier = open_study(source, learn_from)
-        if spec.study.name not in {known.study_name for known in there.get_all_studies()}:
+        if spec.study.name not in study_names(there):
             rehearse(spec, task, places.here)
         study = create_study(there, spec, task, earlier)
         for note in study_notes(spec, task):
@@ -108,11 +110,16 @@ def resume(
     trials: Trials = None,
     epochs: Epochs = None,
     time: Time = None,
+    trust: TrustOption = False,
 ) -> None:
-    """Work on a study that exists, from any machine; it needs no study file."""
+    """Work on a study that exists, from any machine; it needs no study file.
+
+    Where somebody else launched it, --trust says once that its code may run here.
+    """
     from lrsearch.tasks import check_devices, devices_of, load_task
 
     with closing(places.open()) as placement, opened(storage, study) as opened_study:
+        allow(opened_study, trust=trust)
         if len(devices_of(placement.device)) > 1:
             spec = opened_study.spec
             check_devices(load_task(spec.task.run, spec.task_options()), placement.device)

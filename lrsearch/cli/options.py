@@ -29,6 +29,15 @@ StudyOption = Annotated[
     str | None,
     typer.Option("--study", metavar="NAME", help="May be left out if the storage has only one."),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        envvar="LRSEARCH_TRUST",
+        show_envvar=True,
+        help="Run the code that the study names, though you have not launched it here.",
+    ),
+]
 DEFAULT_STORAGE = "sqlite:///lrsearch.db"
 
 
@@ -41,13 +50,6 @@ class Device(StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to train.")]
-GpusPerTrial = Annotated[
-    int,
-    typer.Option(
-        min=1,
-        help="GPUs that train each trial together, for a task with parallel; on a CPU, processes.",
-    ),
-]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Workers to start; else one per GPU or CPU core.")
 ]
@@ -86,12 +88,25 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+def allow(study: Study, *, trust: bool) -> None:
+    """Refuse a study whose code is not this user's to run; `trust` vouches for it from now on."""
+    from lrsearch.study import check_vouched, vouch
+
+    if trust:
+        vouch(study)
+    else:
+        check_vouched(study)
+
+
 @contextmanager
-def opened(storage: str, name: str | None) -> Iterator[Study]:
-    """Open a study that exists; what the database raises meanwhile becomes one clear message."""
+def opened(storage: str, name: str | None, *, latest: int | None = None) -> Iterator[Study]:
+    """Open a study that exists; what the database raises meanwhile becomes one clear message.
+
+    Of so many of its latest trials checksums are compared, if not of all.
+    """
     from lrsearch.storage import open_storage, storage_errors
     from lrsearch.study import open_study
 
     quiet()
     with storage_errors(storage):
-        yield open_study(open_storage(storage, create=False), name)
+        yield open_study(open_storage(storage, create=False), name, latest=latest)

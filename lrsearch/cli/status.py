@@ -23,7 +23,7 @@ def status(
     from lrsearch.evaluation import find_answer
     from lrsearch.study import read_status
 
-    with opened(storage, study) as opened_study:
+    with opened(storage, study, latest=1000) as opened_study:
         state, answer = read_status(opened_study), find_answer(opened_study)
     if as_json:
         best = answer.to_dict() if answer else None

@@ -13,6 +13,8 @@ from lrsearch.cli.options import (
     DeviceOption,
     StorageOption,
     StudyOption,
+    TrustOption,
+    allow,
     opened,
 )
 from lrsearch.cli.output import ForceOption, check_output, writing
@@ -40,6 +42,7 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Else the study's.")] = None,
     device: DeviceOption = Device.auto,
     force: ForceOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train a study's task once with a schedule, test it, and save what was trained.
 
@@ -59,6 +62,7 @@ def train(
         check_output(path, (*evaluation.MODEL_ENDINGS, ".csv"), force=force)
     loaded = load_schedule(schedule)
     with opened(storage, study) as opened_study:
+        allow(opened_study, trust=trust)
         task = load_task(opened_study.spec.task.run, evaluation.options_for(opened_study, loaded))
         spec = opened_study.spec
     chosen = spec.study.seed if seed is None else seed

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from lrsearch.errors import StudyError, printable
 from lrsearch.schedules import format_value
-from lrsearch.storage import EpochMetrics, masked
+from lrsearch.storage import EpochMetrics, masked, study_names
 from lrsearch.study import Answer, RunningTrial, Status, no_result, read_status
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def print_result(study: Study, url: str) -> None:
 def print_next(study: Study, url: str, answer: Answer) -> None:
     """Print what to do next with a search that has an answer."""
     console = Console(highlight=False, soft_wrap=True)
-    several = len(study.storage.get_all_studies()) > 1
+    several = len(study_names(study.storage)) > 1
     name = f" --study {shlex.quote(printable(study.name))}" if several else ""
     where = f"--storage {shlex.quote(printable(masked(url)))}{name}"
     confirm = (f"lrsearch confirm {where}", "train the best again on fresh seeds, and test them")

@@ -10,10 +10,10 @@ import typer
 
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
-    GpusPerTrial,
     PackOption,
     StorageOption,
     StudyOption,
+    TrustOption,
 )
 
 Devices = Annotated[
@@ -25,6 +25,14 @@ Devices = Annotated[
     ),
 ]
 
+GpusPerTrial = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="GPUs that train each trial together, for a task with parallel; on a CPU, processes.",
+    ),
+]
+
 
 def work(
     storage: StorageOption = DEFAULT_STORAGE,
@@ -32,17 +40,20 @@ def work(
     device: Devices = "auto",
     gpus_per_trial: GpusPerTrial = 1,
     pack: PackOption = "auto",
+    trust: TrustOption = False,
 ) -> None:
     """Run one worker in the foreground: what a batch system starts, on any machine.
 
     It trains trials until the study's budget is used up. SIGINT or SIGTERM hands its trials back,
-    for another worker to continue. Under SLURM, any number of preemptible jobs:
+    for another worker to continue. On machines where you have not launched the study, --trust or
+    LRSEARCH_TRUST=1 lets it run the code that the study names. Under SLURM, any number of
+    preemptible jobs:
 
     \b
     #!/bin/bash
     #SBATCH --array=1-16 --gres=gpu:1 --requeue --signal=TERM@60
     export LRSEARCH_STORAGE=postgresql+psycopg://me@db-host/lrsearch
-    export LRSEARCH_FILES=/shared/lrsearch  # or s3://BUCKET/lrsearch
+    export LRSEARCH_FILES=/shared/lrsearch LRSEARCH_TRUST=1  # or s3://BUCKET/lrsearch
     srun lrsearch work --device cuda
     """
     from lrsearch import worker
@@ -58,7 +69,7 @@ def work(
     size = None if pack == "auto" else int(pack)
     leader = int(parent) if parent else None
     try:
-        reason = worker.work(storage, study, slot.device, pack=size, parent=leader)
+        reason = worker.work(storage, study, slot.device, pack=size, parent=leader, trusted=trust)
     except RankLostError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(worker.RANK_LOST) from None

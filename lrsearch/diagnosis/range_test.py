@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,7 @@ def range_test(
     lowest: float = LOWEST,
     highest: float = HIGHEST,
     per_decade: int = 50,
+    state: Mapping[str, Any] | None = None,
 ) -> RangeTest:
     """Train at a rate that grows by one factor with every update, until the loss blows up.
 
@@ -70,6 +72,7 @@ def range_test(
         highest: where the test ends at the latest.
         per_decade: in how many points of the test the rate grows tenfold: updates of a `Supervised`
             task, epochs of any other, which only says how an epoch ended.
+        state: of a `Supervised` task, the `Training.state_dict` to begin from.
 
     Raises:
         TaskError: if the very first loss is not finite, or the task gives none.
@@ -82,7 +85,7 @@ def range_test(
     ended = "the highest rate"
     smoothed, best = 0.0, math.inf
     if isinstance(task, Supervised):
-        updates_each, points = 1, _by_update(task, growth, length, seed, device)
+        updates_each, points = 1, _by_update(task, growth, length, seed, device, state)
     else:
         updates_each, points = task.steps_per_epoch, _by_epoch(task, growth, length, seed, device)
     with closing(points) as found:
@@ -107,10 +110,17 @@ def range_test(
 
 
 def _by_update(
-    task: Supervised, growth: _Growth, length: int, seed: int, device: str
+    task: Supervised,
+    growth: _Growth,
+    length: int,
+    seed: int,
+    device: str,
+    state: Mapping[str, Any] | None,
 ) -> Generator[tuple[float, float]]:
     """Yield the rate of each update, and the loss of its batch before it."""
     with kept_generators(device), kept_network(task, seed, device, growth.lowest) as training:
+        if state is not None:
+            training.load_state_dict(state)
         scheduler = ScheduleLR(training.optimizer, growth, length)
         for _, update in zip(range(length), training.updates(), strict=False):
             yield update.lr, float(update.loss)

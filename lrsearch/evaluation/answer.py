@@ -53,7 +53,7 @@ def find_answer(study: Study) -> Answer | None:
 def _of_search(study: Study, trial: TrialRecord) -> Answer:
     """Return what the search knows of one of its trials."""
     assert trial.value is not None
-    model = SeedModel([t.full_values for t in study.records() if t.full_values])
+    model = SeedModel([t.full_values for t in study.results() if t.full_values])
     estimate = model.estimate(trial.full_values)
     return Answer(
         trial=trial,

@@ -8,6 +8,7 @@ from typing import Any
 
 from lrsearch.errors import SpecError, StudyError, TaskError, nearest
 from lrsearch.schedules import Constant, Schedule
+from lrsearch.storage import study_names
 from lrsearch.study import Study, StudySpec, TrialRecord, confirmation_name, open_study
 from lrsearch.tasks import load_task
 
@@ -101,7 +102,7 @@ def _named(study: Study, data: dict[str, Any]) -> StudySpec:
 
     A search that has gone on has other candidates, and its old confirmation is kept.
     """
-    there = {other.study_name for other in study.storage.get_all_studies()}
+    there = study_names(study.storage)
     for number in count(1):
         data["study"]["name"] = confirmation_name(study.name, number)
         spec = StudySpec.from_dict(data)

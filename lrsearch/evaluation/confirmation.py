@@ -14,6 +14,7 @@ from lrsearch import displays
 from lrsearch.errors import StudyError
 from lrsearch.evaluation.statistics import Comparison, compare
 from lrsearch.schedules import Schedule
+from lrsearch.storage import study_names
 from lrsearch.study import ConfirmSection, Study, TrialRecord, confirmation_name, open_study
 
 
@@ -129,7 +130,7 @@ def find_confirmation(study: Study) -> Confirmation | None:
         with suppress(StudyError):
             return read_confirmation(study)
         return None
-    there = {other.study_name for other in study.storage.get_all_studies()}
+    there = study_names(study.storage)
     names = (confirmation_name(study.name, number) for number in count(1))
     for name in reversed(list(takewhile(there.__contains__, names))):
         with suppress(StudyError):  # it is still being trained
@@ -149,4 +150,4 @@ def _read_searched(study: Study, confirm: ConfirmSection) -> dict[int, float]:
     if confirm.of is None:
         return {}
     search = open_study(study.storage, confirm.of)
-    return {t.number: t.mean for t in search.records() if t.mean is not None}
+    return {t.number: t.mean for t in search.results() if t.mean is not None}

@@ -44,7 +44,9 @@ def train(
 
     Raises:
         TaskError: if the loss is no longer finite.
+        ScheduleError: if its warmup is yet to be adjusted, as only a trial does.
     """
+    schedule.check_settled()
     for progress in run_task(task, schedule, epochs=task.epochs, seed=seed, device=device):
         step, lr = progress.place(schedule, task, task.epochs)
         if progress.diverged:

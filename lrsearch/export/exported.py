@@ -67,10 +67,12 @@ class Exported:
 
         Raises:
             StudyError: if the trial has not been trained.
+            ScheduleError: if its warmup is adjusted as it trains, and not over.
         """
         trial = answer.trial
         if trial.schedule is None:
             raise StudyError(f"trial {trial.number} has not been trained; choose another")
+        trial.schedule.check_settled()
         return cls(
             schedule=trial.schedule,
             study=study.name,
@@ -97,7 +99,7 @@ class Exported:
         if schedule.warmup:
             rows += [
                 (f"warmup.{name}", format_value(value))
-                for name, value in vars(schedule.warmup).items()
+                for name, value in schedule.warmup.to_dict().items()
             ]
         params = schedule.to_dict()["params"].items()
         rows += [(name, format_value(value)) for name, value in params]

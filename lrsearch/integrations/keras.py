@@ -29,7 +29,7 @@ def keras_task(model: Any, *data: Any, epochs: int, **fit: Any) -> KerasTask:
     study's device; to train on the CPU beside a GPU, hide that from the backend. `one_cycle` moves
     the momentum where the train step is not compiled (torch, or `run_eagerly=True`); elsewhere
     Keras keeps the first value. `plateau` sees one `val_loss` an epoch, on short horizons too. A
-    prepended warmup is not supported.
+    prepended warmup is not supported, nor one that is adjusted as it trains.
 
     Args:
         model: a function that returns a compiled model (then the seed decides its first weights),

@@ -86,7 +86,8 @@ def lightning_task(module: Any, data: Any, *, max_epochs: int, **trainer: Any) -
     Each epoch is seeded by the study's seed and its number, so a run that was interrupted goes on
     from its checkpoint (Lightning's own) with the same numbers; what a loader's worker processes
     draw in the first epoch after that is the exception. It trains on one device, the study's: "cpu"
-    or "cuda". A prepended warmup is not supported, nor is manual optimization.
+    or "cuda". A prepended warmup is not supported, nor one that is adjusted as it trains, nor is
+    manual optimization.
     `plateau` sees one `val_loss` an epoch, on short horizons too. Many trials on one GPU train one
     by one.
 

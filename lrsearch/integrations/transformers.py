@@ -33,7 +33,8 @@ def trainer_task(trainer: Any) -> TrainerTask:
 
     A run that was interrupted goes on from its checkpoint (the Trainer's own) with the same
     numbers. The device is the Trainer's, which is chosen with its arguments (`use_cpu=True`); a
-    study on another device is refused. A prepended warmup is not supported, nor are several GPUs.
+    study on another device is refused. A prepended warmup is not supported, nor one that is
+    adjusted as it trains, nor are several GPUs.
     `plateau` sees one loss an epoch, on short horizons too. Many trials on one GPU train one by
     one.
 

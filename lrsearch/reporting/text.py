@@ -30,7 +30,10 @@ def parameters(schedule: Schedule) -> str:
     if warmup := schedule.warmup:
         start = f" from {warmup.start:.4g}" if warmup.start else ""
         before = ", laid before" if warmup.prepend else ""
-        shown = [f"{warmup.shape} warmup{start} over {warmup.fraction:.1%}{before}", *shown]
+        points = " and ".join(f"{point:.1%}" for point in warmup.doubled_at)
+        doubled = f", doubled at {points}" if points else ", adjusted" if warmup.adjust else ""
+        words = f"{warmup.shape} warmup{start} over {warmup.fraction:.1%}{before}{doubled}"
+        shown = [words, *shown]
     return ", ".join(shown)
 
 

@@ -34,7 +34,8 @@ def curves(schedule: Schedule, clock: Clock) -> Curves:
 def same_curve(one: Schedule, other: Schedule, clock: Clock) -> bool:
     """Return whether two schedules are the same in a run.
 
-    Those that read losses (`plateau`) are the same as none: their curves depend on the run.
+    Those that read losses (`plateau`) are the same as none: their curves depend on the run. So do
+    those of warmups that are yet to be adjusted.
 
     Example:
         >>> from lrsearch.schedules import Constant, Step
@@ -42,7 +43,7 @@ def same_curve(one: Schedule, other: Schedule, clock: Clock) -> bool:
         >>> same_curve(one, other, Clock(total_steps=100, parts=10))
         True
     """
-    if one.family.reads_losses or other.family.reads_losses:
+    if any(each.family.reads_losses or each.adjusts for each in (one, other)):
         return False
     top = max(one.base_lr, other.base_lr)
     a, b = curves(one, clock), curves(other, clock)

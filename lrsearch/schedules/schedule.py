@@ -87,7 +87,7 @@ class Schedule:
         step = in_run(step, total_steps)
         rise = self.warmup.length(total_steps) if self.warmup else 0.0
         if self.warmup and step < rise - 1e-9:
-            return self.base_lr * self.warmup.at(step, rise)
+            return self.base_lr * self.warmup.at(step, total_steps)
         x = max(0.0, (step - rise) / (total_steps - rise))
         return self.base_lr * self.family(Position(x, step, total_steps, losses))
 
@@ -114,6 +114,23 @@ class Schedule:
         if self.warmup is None or not self.warmup.prepend:
             return total_steps
         return total_steps + math.ceil(self.warmup.fraction * total_steps - 1e-9)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether its warmup is lengthened as it trains, so that its curve is yet to come."""
+        return self.warmup is not None and self.warmup.adjust
+
+    def check_settled(self) -> None:
+        """Refuse a schedule whose curve is yet to come.
+
+        Raises:
+            ScheduleError: if its warmup is adjusted as it trains.
+        """
+        if self.adjusts:
+            raise ScheduleError(
+                "the warmup is adjusted as it trains, so the schedule has no curve before; take "
+                "that of a trial whose warmup is over, or leave warmup.adjust out"
+            )
 
     def curve(self, total_steps: int, losses: Sequence[float] = ()) -> NDArray[np.float64]:
         """Return the learning rate of every update, float64[total_steps].
@@ -216,6 +233,9 @@ class Schedule:
         Call its `step()` after every update; for `plateau` call `step(loss)` after an update that
         was followed by an evaluation. See `lrsearch.schedules.torch.ScheduleLR`.
 
+        Raises:
+            ScheduleError: if its warmup is yet to be adjusted, which a trial does as it trains.
+
         Example:
             >>> import torch
             >>> from lrsearch.schedules import Linear, Schedule
@@ -231,6 +251,7 @@ class Schedule:
         """
         from lrsearch.schedules.torch import ScheduleLR
 
+        self.check_settled()
         return ScheduleLR(optimizer, self, total_steps)
 
 

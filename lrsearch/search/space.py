@@ -35,6 +35,7 @@ _SHARED = {
     "warmup_start": Parameter(0.0, Fixed(0.0), at_least=0, at_most=1),
     "warmup_prepend": Parameter(False, Fixed(False)),
     "warmup_from_zero": Parameter(False, Fixed(False)),
+    "warmup_adjust": Parameter(False, Fixed(False)),
 }
 
 
@@ -90,6 +91,11 @@ class SearchSpace:
             _check_values(name, known[name], domain)
         for name in self.families:
             self._check_together(name)
+        if self.may_be("warmup_prepend") and self.may_be("warmup_adjust"):
+            raise SpecError(
+                "space.warmup_adjust lengthens a warmup as it trains, which makes no run longer, "
+                "and space.warmup_prepend does; leave one out"
+            )
 
     @classmethod
     def read(
@@ -139,6 +145,8 @@ class SearchSpace:
         if family.name not in self.families:
             return None
         values = {"base_lr": schedule.base_lr}
+        if schedule.warmup and schedule.warmup.doubled_at:
+            return None  # it came out of a run
         if not family.has_own_warmup and self.warmup_steps(total_steps) is not None:
             values |= _warmup_values(schedule.warmup, total_steps)
         elif schedule.warmup is not None:
@@ -153,6 +161,10 @@ class SearchSpace:
     def domain(self, name: str) -> Domain:
         """Return the domain of the parameter `name`."""
         return self.domains.get(name) or parameters()[name].domain
+
+    def may_be(self, name: str) -> bool:
+        """Return whether a parameter that is true or false may be true."""
+        return True in self.domain(name).extremes()
 
     def warmup_steps(self, total_steps: int) -> Domain | None:
         """From 10 updates to 10 % of the run unless the study says otherwise; none if too short."""
@@ -194,8 +206,10 @@ class SearchSpace:
         if shape == "none":
             return None
         fraction = steps.suggest(trial, "warmup_steps") / total_steps
-        others = ("warmup_start", "warmup_prepend", "warmup_from_zero")
-        return Warmup(shape, fraction, *(self.domain(name).suggest(trial, name) for name in others))
+        others = ("start", "prepend", "from_zero", "adjust")
+        names = {name: f"warmup_{name}" for name in others}
+        chosen = {key: self.domain(name).suggest(trial, name) for key, name in names.items()}
+        return Warmup(shape, fraction, **chosen)
 
     def _domain_in(self, name: str, total_steps: int) -> Domain:
         steps = self.warmup_steps(total_steps) if name == "warmup_steps" else None
@@ -213,6 +227,7 @@ def _warmup_values(warmup: Warmup | None, total_steps: int) -> dict[str, Any]:
         "warmup_start": warmup.start,
         "warmup_prepend": warmup.prepend,
         "warmup_from_zero": warmup.from_zero,
+        "warmup_adjust": warmup.adjust,
     }
 
 
@@ -253,7 +268,7 @@ def suggest_schedule(
 
     Raises:
         SpecError: for an unknown name, a domain that allows an illegal value, or a warmup that
-            does not fit the run.
+            does not fit the run, or would have to be adjusted as it trains.
 
     Example:
         >>> from optuna.trial import FixedTrial
@@ -264,4 +279,9 @@ def suggest_schedule(
     """
     space = SearchSpace.read(families, domains)
     space.check_run(total_steps)
+    if space.may_be("warmup_adjust"):
+        raise SpecError(
+            "warmup_adjust needs a study of lrsearch, whose trials watch the loss of every update; "
+            "an objective of your own trains the curve that it is given: leave it out"
+        )
     return space.suggest(trial, total_steps)

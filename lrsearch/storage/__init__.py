@@ -14,6 +14,7 @@ from lrsearch.storage.metrics import (
     RunEnd,
     count_epochs,
     is_slow,
+    latest_trials,
     read_metrics,
     read_run_ends,
     record_metrics,
@@ -47,8 +48,10 @@ from lrsearch.storage.studies import (
     set_limits,
     set_stopping,
     set_target,
+    study_names,
     study_of_trial,
 )
+from lrsearch.storage.trial_reading import Sketch, collecting_later
 from lrsearch.storage.workers import (
     LeaseSpan,
     WorkerRow,

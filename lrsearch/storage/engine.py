@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -32,9 +33,19 @@ from sqlalchemy.pool import NullPool
 from lrsearch.errors import StorageError
 from lrsearch.storage import postgresql, sqlite
 from lrsearch.storage.messages import masked, parse_url, storage_errors
-from lrsearch.storage.optuna_private import FrozenStudy, reports, stored_report, trials
+from lrsearch.storage.optuna_private import (
+    FrozenStudy,
+    construct,
+    made_by_this_optuna,
+    reports,
+    stored_report,
+    trials,
+    user_attributes,
+)
 from lrsearch.storage.read_cache import ReadCache
+from lrsearch.storage.seals import check_seals, seal_trial
 from lrsearch.storage.tables import VERSION, check_tables, create_tables, migrate_tables
+from lrsearch.storage.trial_reading import Sketch, read_numbered, read_sketches
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 _writing: ContextVar[Connection | None] = ContextVar("writing", default=None)
@@ -45,6 +56,11 @@ _FORGET_REPORT = delete(reports).where(
     reports.c.trial_id == bindparam("of_trial"), reports.c.step == bindparam("at_step")
 )
 _REPORT = insert(reports)
+_FORGET_ATTRIBUTE = delete(user_attributes).where(
+    user_attributes.c.trial_id == bindparam("of_trial"),
+    user_attributes.c.key == bindparam("at_key"),
+)
+_ATTRIBUTE = insert(user_attributes)
 
 
 class Storage(ReadCache):
@@ -55,10 +71,13 @@ class Storage(ReadCache):
     PostgreSQL Optuna's own row locks do.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, checked: bool = False) -> None:
         text = url.render_as_string(hide_password=False)
-        super().__init__(text, _engine_options(url), skip_table_creation=True)
-        self.engine.dispose()  # what the constructor opened does not know the event
+        if checked:
+            construct(self, text, _engine_options(url))
+        else:
+            super().__init__(text, _engine_options(url), skip_table_creation=True)
+            self.engine.dispose()  # what the constructor opened does not know the event
         event.listen(self.engine, "begin", _begin)
 
     @property
@@ -149,6 +168,29 @@ class Storage(ReadCache):
         finally:
             _guard.reset(token)
 
+    def trials_numbered(self, study_id: int, numbers: Iterable[int]) -> list[FrozenTrial]:
+        """Return the trials of a study that have these numbers, without reading any other."""
+        with self.reading() as connection:
+            return read_numbered(connection, study_id, numbers)
+
+    def sketches(
+        self,
+        study_id: int,
+        steps: Collection[int],
+        attributes: Collection[str],
+        without: Container[int] = (),
+    ) -> list[Sketch]:
+        """Return what the trials of a study came to, but those with some numbers.
+
+        Args:
+            study_id: Optuna's id of the study.
+            steps: of the reports that are wanted beside the last.
+            attributes: the keys of the user attributes that are wanted.
+            without: the numbers of trials that are not.
+        """
+        with self.reading() as connection:
+            return read_sketches(connection, study_id, steps, attributes, without)
+
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
@@ -164,14 +206,57 @@ class Storage(ReadCache):
             "intermediate_value": value,
             "intermediate_value_type": kind,
         }
+        with self._writing_to(trial_id) as connection:
+            connection.execute(_FORGET_REPORT, key)
+            connection.execute(_REPORT, row)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Store a user attribute, likewise."""
+        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        with self._writing_to(trial_id) as connection:
+            connection.execute(_FORGET_ATTRIBUTE, {"of_trial": trial_id, "at_key": key})
+            connection.execute(_ATTRIBUTE, row)
+
+    @contextmanager
+    def _writing_to(self, trial_id: int) -> Iterator[Connection]:
+        """Open a transaction that writes to a trial, or go on in this thread's own."""
         self.note_change(trial_id)
         with self.writing() as connection:
-            state = connection.execute(_STATE, key).scalar()
+            state = connection.execute(_STATE, {"of_trial": trial_id}).scalar()
             if state is None:
                 raise KeyError(f"there is no trial with id {trial_id}")
             self.check_trial_is_updatable(trial_id, state)
-            connection.execute(_FORGET_REPORT, key)
-            connection.execute(_REPORT, row)
+            yield connection
+
+    @contextmanager
+    def _seeing(self) -> Iterator[Connection]:
+        outer = _writing.get()
+        if outer is not None and outer.engine is self.engine:
+            yield outer
+            return
+        with self.reading() as connection:
+            yield connection
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Store a state and, of a complete trial, its value; seal a trial that has ended."""
+        with self.writing() as connection:
+            stored = super().set_trial_state_values(trial_id, state, values)
+            if stored and state.is_finished():
+                seal_trial(connection, trial_id)
+        return stored
+
+    def check(self, study_id: int, name: str, latest: int | None = None) -> None:
+        """Look whether a study, and its latest or all trials, are as they were stored.
+
+        Raises:
+            StorageError: if it is not.
+        """
+        with self.reading() as connection:
+            if connection.dialect.name == "postgresql":  # so that all is read as of one moment
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            check_seals(connection, study_id, name, latest)
 
     # What follows is Optuna's, declared to be reading: on SQLite such a transaction takes no lock.
 
@@ -192,7 +277,7 @@ class Storage(ReadCache):
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Return a study's user attributes."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_study_user_attrs(study_id)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
@@ -202,7 +287,7 @@ class Storage(ReadCache):
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return all studies."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_all_studies()
 
     def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
@@ -234,7 +319,7 @@ class Storage(ReadCache):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """Return the trials of a study."""
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super().get_all_trials(study_id, deepcopy, states)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
@@ -245,7 +330,7 @@ class Storage(ReadCache):
     def _get_trials(
         self, *args: Any, **kwargs: Any
     ) -> list[FrozenTrial]:  # private: Optuna's cache calls it
-        with _as_reader():
+        with _as_reader(), _decoding():
             return super()._get_trials(*args, **kwargs)
 
     def _get_best_trial_id(self, study_id: int, direction: StudyDirection) -> int:  # likewise
@@ -260,6 +345,17 @@ def _as_reader() -> Iterator[None]:
         yield
     finally:
         _reading.reset(token)
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Say so where what is stored makes no sense."""
+    try:
+        yield
+    except KeyError:  # how Optuna says that there is no such study or trial
+        raise
+    except (ValueError, TypeError, LookupError) as error:
+        raise StorageError(f"what is stored cannot be read, and may be damaged: {error}") from error
 
 
 def _engine_options(url: URL) -> dict[str, Any]:
@@ -331,7 +427,8 @@ def _open(url: URL, create: bool) -> Storage:
             plain.engine.dispose()
             create_tables(connection)
         version = check_tables(connection)
-    storage = Storage(url)
+        checked = made_by_this_optuna(connection)
+    storage = Storage(url, checked=checked)
     if version < VERSION:
         with storage.engine.begin() as connection:
             if is_server:

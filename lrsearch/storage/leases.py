@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Connection, and_, exists, text, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, text, update
 
 from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.tables import leases
@@ -26,6 +26,20 @@ LIVING = 300.0
 """Seconds that a lease in SQLite outlasts its end where the holder's process lives: it is slow."""
 END = -1
 """In place of a rung: the trial has waited to go on, and is to end."""
+
+
+_RENEW = (
+    update(leases)
+    .where(leases.c.lease_id == bindparam("lease"), leases.c.worker_id == bindparam("worker"))
+    .where(leases.c.ended.is_(None), leases.c.expires > HANDED_BACK)
+    .where(
+        exists().where(
+            trials.c.trial_id == bindparam("trial"), trials.c.state == TrialState.RUNNING
+        )
+    )
+    .values(expires=bindparam("until"))
+)
+"""Built once, since it begins every transaction of a worker's."""
 
 
 class LeaseLost(Exception):  # noqa: N818 (not an error: a worker leaves quietly)
@@ -54,13 +68,9 @@ class Lease:
         Raises:
             LeaseLost: if the trial was handed back, taken over, finished or deleted meanwhile.
         """
-        running = trials.c.state == TrialState.RUNNING
-        renewed = connection.execute(
-            update(leases)
-            .where(self.is_open(), leases.c.expires > HANDED_BACK)
-            .where(exists().where(trials.c.trial_id == self.trial_id, running))
-            .values(expires=lease_clock(connection) + self.seconds)
-        )
+        mine = {"lease": self.lease_id, "worker": self.worker_id, "trial": self.trial_id}
+        until = lease_clock(connection) + self.seconds
+        renewed = connection.execute(_RENEW, mine | {"until": until})
         if renewed.rowcount == 0:
             raise LeaseLost(f"trial {self.number}")
 

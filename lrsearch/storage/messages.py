@@ -28,9 +28,13 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     except (*DATABASE_ERRORS, OSError) as error:
         reason = reason_of(error)
         raise StorageError(f"storage {masked(url)} cannot be used: {reason}") from error
+    except UnicodeDecodeError as error:  # what SQLite itself says of a damaged file may be no text
+        raise StorageError(f"storage {masked(url)} is damaged: {error}") from error
 
 
 _SQLITE = "sqlite:///"
+_NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHMSIZE"}
+"""What SQLite says where a file cannot grow; of a quota it says no more than "disk I/O error"."""
 
 
 def parse_url(url: str | URL) -> URL:
@@ -58,7 +62,11 @@ def is_disconnect(error: BaseException) -> bool:
 def reason_of(error: Exception) -> str:
     """Return what the database itself said, without what SQLAlchemy and Optuna add to it."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return str(getattr(cause, "orig", None) or cause).strip()
+    cause = getattr(cause, "orig", None) or cause
+    reason = str(cause).strip()
+    if getattr(cause, "sqlite_errorname", "") in _NO_ROOM:
+        return f"{reason} (is the disk full, or a quota or a limit on the size of files reached?)"
+    return reason
 
 
 def masked(url: str | URL) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
 from lrsearch.storage.optuna_private import trials
+from lrsearch.storage.seals import epoch_checksum
 from lrsearch.storage.tables import leases, workers
 from lrsearch.storage.tables import metrics as table
+from lrsearch.storage.trial_reading import collecting_later
 
 
 class EpochMetrics(NamedTuple):
@@ -31,30 +34,41 @@ class EpochMetrics(NamedTuple):
     curve: Sequence[tuple[int, Mapping[str, float]]] = ()
 
 
+_KEY = "study_id", "trial", "run", "epoch"
+_FORGET = delete(table).where(*(table.c[name] == bindparam(f"of_{name}") for name in _KEY))
+_RECORD = insert(table)
+_SEEN = (
+    update(workers)
+    .where(workers.c.worker_id == bindparam("of_worker"))
+    .values(epochs=workers.c.epochs + bindparam("new"), last_seen=bindparam("time"))
+)
+_TRIAL = select(trials.c.trial_id).where(
+    trials.c.study_id == bindparam("of_study_id"), trials.c.number == bindparam("of_trial")
+)
+_TRAINED = (
+    update(leases)
+    .where(leases.c.trial_id == _TRIAL.scalar_subquery(), leases.c.ended.is_(None))
+    .where(leases.c.worker_id == bindparam("of_worker"))
+    .values(trained=leases.c.trained + bindparam("new"))
+)
+# built once: each epoch of each trial runs them
+
+
 def record_metrics(storage: Storage, study_id: int, worker_id: str, row: EpochMetrics) -> None:
     """Record an epoch that a worker trained, in place of what a run before it left there."""
-    key = {"study_id": study_id, "trial": row.trial, "run": row.run, "epoch": row.epoch}
     curve = [(step, _to_json(metrics)) for step, metrics in row.curve]
-    values = row._asdict() | {"metrics": _to_json(row.metrics), "curve": curve}
+    stored = {"lr": float(row.lr), "metrics": _to_json(row.metrics), "curve": curve}
     with storage.writing() as connection:
         time = now(connection)
-        same = connection.execute(delete(table).where(*(table.c[k] == v for k, v in key.items())))
-        connection.execute(insert(table).values(study_id=study_id, recorded=time, **values))
-        new = 0 if same.rowcount else 1
-        connection.execute(
-            update(workers)
-            .where(workers.c.worker_id == worker_id)
-            .values(epochs=workers.c.epochs + new, last_seen=time)
-        )
-        of_trial = select(trials.c.trial_id).where(
-            trials.c.study_id == study_id, trials.c.number == row.trial
-        )
-        connection.execute(
-            update(leases)
-            .where(leases.c.trial_id == of_trial.scalar_subquery(), leases.c.ended.is_(None))
-            .where(leases.c.worker_id == worker_id)
-            .values(trained=leases.c.trained + new)
-        )
+        checksum = _checksum(row, stored, time)
+        beside = {"study_id": study_id, "recorded": time, "checksum": checksum}
+        values = row._asdict() | stored | beside
+        key = {f"of_{name}": values[name] for name in _KEY}
+        new = 0 if connection.execute(_FORGET, key).rowcount else 1
+        connection.execute(_RECORD, values)
+        trained = {"of_worker": worker_id, "new": new}
+        connection.execute(_SEEN, {**trained, "time": time})
+        connection.execute(_TRAINED, {**trained, **key})
 
 
 def read_metrics(
@@ -66,19 +80,21 @@ def read_metrics(
     if trials is not None:
         query = query.where(table.c.trial.in_(trials))
     with storage.reading() as connection:
-        rows = connection.execute(query.order_by(table.c.trial, table.c.run, table.c.epoch)).all()
-    return [
-        EpochMetrics(
-            row.trial,
-            row.run,
-            row.epoch,
-            row.step,
-            row.lr,
-            _from_json(row.metrics),
-            [(step, _from_json(metrics)) for step, metrics in row.curve or ()],
-        )
-        for row in rows
-    ]
+        query = query.order_by(table.c.trial, table.c.run, table.c.epoch)
+        with collecting_later():
+            rows = connection.execute(query).all()
+            return [
+                EpochMetrics(
+                    trial,
+                    run,
+                    epoch,
+                    step,
+                    lr,
+                    _from_json(metrics),
+                    [(at, _from_json(within)) for at, within in curve or ()],
+                )
+                for trial, run, epoch, step, lr, metrics, curve in rows
+            ]
 
 
 class RunEnd(NamedTuple):
@@ -100,6 +116,18 @@ def read_run_ends(storage: Storage, study_id: int) -> list[RunEnd]:
     )
     with storage.reading() as connection:
         return [RunEnd(*row) for row in connection.execute(query)]
+
+
+def latest_trials(storage: Storage, study_id: int) -> list[int]:
+    """Return the numbers of the trials of a study, the one that has trained last first."""
+    query = (
+        select(table.c.trial)
+        .where(table.c.study_id == study_id)
+        .group_by(table.c.trial)
+        .order_by(func.max(table.c.recorded).desc(), table.c.trial.desc())
+    )
+    with storage.reading() as connection:
+        return list(connection.execute(query).scalars())
 
 
 def count_epochs(storage: Storage, study_id: int) -> int:
@@ -147,6 +175,11 @@ def slow_trials(storage: Storage, study_id: int) -> dict[int, float]:
     others = [end - begun for begun, end in before if begun is not None]
     passed = {row.trial_id: time - max(row.begun, row.recorded or 0.0) for row in rows}
     return {trial: seconds for trial, seconds in passed.items() if is_slow(seconds, others)}
+
+
+def _checksum(row: EpochMetrics, stored: Mapping[str, Any], time: float) -> int:
+    texts = json.dumps(stored["metrics"]), time, json.dumps(stored["curve"])
+    return epoch_checksum(row.trial, row.run, row.epoch, row.step, stored["lr"], *texts)
 
 
 def _to_json(metrics: Mapping[str, float]) -> dict[str, float | str]:

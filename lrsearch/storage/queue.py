@@ -7,11 +7,9 @@ trials are fewer than the budget, a waiting one or a new one.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -35,10 +33,12 @@ from lrsearch.storage.leases import (
     now,
 )
 from lrsearch.storage.metrics import epochs_trained
-from lrsearch.storage.optuna_private import reports, trials, user_attributes
+from lrsearch.storage.optuna_private import reports, trials
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.processes import is_alive, process_mark
+from lrsearch.storage.seals import break_seal, seal_trial
 from lrsearch.storage.tables import leases, metrics, studies, workers
+from lrsearch.storage.trial_reading import read_attribute, read_reports, waiting_trials
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states that count towards the budget."""
@@ -130,6 +130,8 @@ class TrialQueue:
         self.study_id = study_id
         self.seconds = seconds
         self.max_failures = max_failures
+        self._begun_before: dict[int, BegunTrial] = {}
+        """By Optuna's id, what the last claim has read; most trials are still as they were."""
         self.worker_id = f"{socket.gethostname()[:48]}-{os.getpid()}-{uuid4().hex[:6]}"
         with storage.engine.begin() as connection:
             started = now(connection)
@@ -217,6 +219,7 @@ class TrialQueue:
             of_trial = trials.c.trial_id == lease.trial_id
             connection.execute(update(trials).where(of_trial).values(state=TrialState.WAITING))
             end_lease(connection, lease.is_open())
+            seal_trial(connection, lease.trial_id)
             of_study = studies.c.study_id == self.study_id
             connection.execute(update(studies).where(of_study).values(failures=0))
 
@@ -275,33 +278,31 @@ class TrialQueue:
             .where(trials.c.study_id == self.study_id, trials.c.state != TrialState.FAIL)
             .order_by(trials.c.number)
         ).all()
-        reported: dict[int, dict[int, float]] = defaultdict(dict)
-        values = (
-            select(reports.c.trial_id, reports.c.step, reports.c.intermediate_value)
-            .join(trials, trials.c.trial_id == reports.c.trial_id)
-            .where(trials.c.study_id == self.study_id)
-        )
-        for row in connection.execute(values):
-            reported[row.trial_id][row.step] = row.intermediate_value
-        failed = set(
-            connection.execute(
-                select(user_attributes.c.trial_id)
-                .join(trials, trials.c.trial_id == user_attributes.c.trial_id)
-                .where(trials.c.study_id == self.study_id)
-                .where(user_attributes.c.key == FAILED_TO_TRAIN)
-                .where(user_attributes.c.value_json == json.dumps(True))
-            ).scalars()
-        )
-        return [
-            BegunTrial(
-                row.number,
-                reported[row.trial_id],
-                _STATES[row.state],
-                learned=row.trial_id not in failed,
-            )
-            for row in rows
-            if row.state != TrialState.WAITING or row.trial_id in reported  # not only enqueued
+        waiting = waiting_trials(connection, self.study_id)
+        begun = [
+            (trial_id, number, _STATES[state])
+            for trial_id, number, state in rows
+            if state != TrialState.WAITING or trial_id in waiting  # not only enqueued
         ]
+
+        def known(trial_id: int, state: BegunState) -> bool:
+            """Return whether a trial is as it was: it has ended, or waits and has not trained."""
+            seen = self._begun_before.get(trial_id)
+            if seen is None or seen.state != state:
+                return False
+            return state != "running" and (
+                state != "waiting" or len(seen.reports) == waiting[trial_id][1]
+            )
+
+        changed = [each for each in begun if not known(each[0], each[2])]
+        ids = [trial_id for trial_id, *_ in changed]
+        reported = read_reports(connection, ids)
+        failed = read_attribute(connection, ids, FAILED_TO_TRAIN)
+        for trial_id, number, state in changed:
+            self._begun_before[trial_id] = BegunTrial(
+                number, reported.get(trial_id, {}), state, learned=not failed.get(trial_id)
+            )
+        return [self._begun_before[trial_id] for trial_id, *_ in begun]
 
     def _epochs_left(self, connection: Connection, study: Row[Any]) -> float:
         """Return what is left of the budgets of epochs and time, in epochs; infinite for no limit.
@@ -383,6 +384,7 @@ class TrialQueue:
         trial_id = connection.execute(select(trials.c.trial_id).where(of_trial)).scalar_one()
         connection.execute(update(trials).where(of_trial).values(state=TrialState.RUNNING))
         assert step.number is not None
+        break_seal(connection, self.study_id, step.number)
         return self._lease(connection, trial_id, step.number, step)
 
     def _new(self, connection: Connection, step: Step) -> Lease:

@@ -11,8 +11,10 @@ from sqlalchemy import insert, select, text, update
 from lrsearch.errors import StudyError
 from lrsearch.storage import sqlite
 from lrsearch.storage.engine import Storage
+from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.queue import count_begun, lock_study
+from lrsearch.storage.seals import seal_study
 from lrsearch.storage.tables import forget, studies
 
 
@@ -31,6 +33,16 @@ class StudyRow(NamedTuple):
     seconds: float | None = None
 
 
+def study_names(storage: Storage) -> list[str]:
+    """Return the names of all studies in the order in which they were made.
+
+    Optuna's `get_all_studies` loads all that is kept with each, the dashboard's figures among it.
+    """
+    query = select(optuna_studies.c.study_name).order_by(optuna_studies.c.study_id)
+    with storage.reading() as connection:
+        return list(connection.execute(query).scalars())
+
+
 def read_study(storage: Storage, study_id: int) -> StudyRow | None:
     """Return our row of a study; `None` where it has none."""
     query = select(*(studies.c[name] for name in StudyRow._fields))
@@ -43,6 +55,7 @@ def insert_study(storage: Storage, study_id: int, row: StudyRow) -> None:
     """Store our row of a study that is new."""
     with storage.engine.begin() as connection:
         connection.execute(insert(studies).values(study_id=study_id, failures=0, **row._asdict()))
+        seal_study(connection, study_id)
 
 
 def forget_study(storage: Storage, study_id: int) -> None:
@@ -67,6 +80,7 @@ def set_target(storage: Storage, study_id: int, target: int) -> None:
             )
         of_study = studies.c.study_id == study_id
         connection.execute(update(studies).where(of_study).values(target=target))
+        seal_study(connection, study_id)
 
 
 def set_limits(
@@ -79,6 +93,7 @@ def set_limits(
         of_study = studies.c.study_id == study_id
         if values:
             connection.execute(update(studies).where(of_study).values(values))
+            seal_study(connection, study_id)
 
 
 def set_stopping(storage: Storage, study_id: int, stopping: bool) -> None:

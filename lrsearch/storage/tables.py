@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 from lrsearch.errors import StorageError
 from lrsearch.storage.optuna_private import studies as optuna_studies
 
-VERSION = 4
+VERSION = 5
 """Version of this schema. A change of a table raises it and adds the step that migrates to it."""
 
 metadata = MetaData()
@@ -107,11 +108,23 @@ metrics = Table(
     Column("metrics", JSON, nullable=False),
     Column("recorded", Float, nullable=False),
     Column("curve", JSON),
+    Column("checksum", BigInteger),
 )
 """What a trial (by its number) showed after each epoch of each of its runs.
 
-`curve` holds points within the epoch, `[[step, metrics], …]`; none where nobody kept them.
+`curve` holds points within the epoch, `[[step, metrics], …]`, `checksum` is of the row
+(`storage.seals`); none where nobody kept them.
 """
+
+seals = Table(
+    "lrsearch_seals",
+    metadata,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+"""Checksums of what is stored of a trial (by its number) in a state, and of the study (−1)."""
 
 
 def create_tables(connection: Connection) -> None:
@@ -138,6 +151,12 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE lrsearch_leases ADD COLUMN trained INTEGER NOT NULL DEFAULT 1",
     ),
     4: ("ALTER TABLE lrsearch_metrics ADD COLUMN curve JSON",),
+    5: (
+        "CREATE TABLE IF NOT EXISTS lrsearch_seals (study_id INTEGER NOT NULL, "
+        "trial INTEGER NOT NULL, state VARCHAR(16) NOT NULL, digest VARCHAR(64) NOT NULL, "
+        "PRIMARY KEY (study_id, trial))",
+        "ALTER TABLE lrsearch_metrics ADD COLUMN checksum BIGINT",
+    ),
 }
 """By the version that they lead to, the statements that change tables of the one before it."""
 
@@ -174,6 +193,6 @@ def forget(connection: Connection, study_id: int) -> None:
     SQLite gives the id of a deleted study to the next one.
     """
     living = select(optuna_studies.c.study_id)
-    for table in (studies, workers, leases, metrics):
+    for table in (studies, workers, leases, metrics, seals):
         gone = or_(table.c.study_id == study_id, table.c.study_id.not_in(living))
         connection.execute(delete(table).where(gone))

@@ -3,15 +3,8 @@
 from lrsearch.study.answer import Answer, Confirmed
 from lrsearch.study.create import check_task, create_study, first_epoch, rehearse, study_notes
 from lrsearch.study.open import confirmation_name, open_study
-from lrsearch.study.records import (
-    Attribute,
-    Constraint,
-    TrialRecord,
-    as_record,
-    find_duplicate,
-    ranked,
-    recovered,
-)
+from lrsearch.study.records import TrialRecord, as_record, find_duplicate
+from lrsearch.study.results import Attribute, Constraint, TrialResult, ranked, recovered
 from lrsearch.study.sections import ConfirmSection, read_seconds
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.status import (
@@ -25,4 +18,5 @@ from lrsearch.study.status import (
 )
 from lrsearch.study.study import HORIZONS, SPEC, Study
 from lrsearch.study.table import trial_rows
+from lrsearch.study.trust import check_vouched, vouch
 from lrsearch.study.versions import installed_versions

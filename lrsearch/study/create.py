@@ -20,17 +20,21 @@ from lrsearch.storage import (
     insert_study,
     read_study,
     study_id_of,
+    study_names,
 )
 from lrsearch.study.earlier import earlier_trials
 from lrsearch.study.open import open_study
-from lrsearch.study.records import Attribute
+from lrsearch.study.results import Attribute
 from lrsearch.study.sections import usual_direction
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import DATA_CHECKSUM, EARLIER, HORIZONS, SETTINGS, SPEC, VERSIONS, Study
+from lrsearch.study.trust import vouch
 from lrsearch.study.versions import installed_versions
 from lrsearch.tasks import (
+    WORTH_FROM,
     Progress,
     Task,
+    can_adjust,
     can_prepend,
     check_protocol,
     clock_of,
@@ -48,6 +52,8 @@ def create_study(
 ) -> Study:
     """Create the study that `spec` describes, or open it if it is there with the same spec.
 
+    Who does so vouches for the code that it names (`lrsearch.study.trust`).
+
     Args:
         storage: where the study is to live.
         spec: what the study is.
@@ -61,7 +67,7 @@ def create_study(
     check_task(spec, task)
     name = spec.study.name
     known: dict[str, Any] = {}
-    if earlier and name not in {found.study_name for found in storage.get_all_studies()}:
+    if earlier and name not in study_names(storage):
         known = {"study": earlier.name, "trials": earlier_trials(earlier, spec, task)}
     with creating_alone(storage):
         study = optuna.create_study(
@@ -76,6 +82,7 @@ def create_study(
             f"study {name!r} exists with another spec; what differs: {'; '.join(changed)}. "
             "Give the changed study a new name (for more trials use --trials)"
         )
+    vouch(created)
     return created
 
 
@@ -154,7 +161,12 @@ def check_task(spec: StudySpec, task: Task) -> None:
     clock = clock_of(task)
     space = spec.search_space(getattr(task, "base_lr", None))
     space.check_run(clock.length, f"{clock.lr_every}s")
-    if True in space.domain("warmup_prepend").extremes() and not can_prepend(task):
+    if space.may_be("warmup_adjust") and not can_adjust(task):
+        raise SpecError(
+            f"space.warmup_adjust lengthens warmups as they train, and {spec.task.run!r} does not "
+            "say that it does so (adjusts_warmup = True); leave it out"
+        )
+    if space.may_be("warmup_prepend") and not can_prepend(task):
         raise SpecError(
             f"space.warmup_prepend makes runs longer, and {spec.task.run!r} does not say that it "
             "trains those (prepends_warmup = True); leave it out"
@@ -247,4 +259,11 @@ def study_notes(spec: StudySpec, task: Task) -> list[str]:
             "task.batch_size is searched with one domain of base_lr for all sizes, though the best "
             "rate grows with the size; a fair comparison searches each size by itself"
         )
+    for option, least in WORTH_FROM.items():
+        name, trials = f"task.optimizer.{option}", spec.study.trials
+        if name in spec.searched_options and trials < least:
+            notes.append(
+                f"{name} is searched with {trials} trials; the tuning playbook does so from "
+                f"{least} on, and has the rate searched first, then 1 - β₁, ε, 1 - β₂"
+            )
     return notes

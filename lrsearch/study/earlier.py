@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from lrsearch.errors import StudyError
 from lrsearch.schedules import Schedule
 from lrsearch.search import SearchSpace, study_in_memory
-from lrsearch.study.records import Constraint
+from lrsearch.study.results import Constraint
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import Study
 from lrsearch.tasks import Task, clock_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 
 from lrsearch.errors import SpecError, StudyError
-from lrsearch.storage import Storage, masked, read_study, study_id_of
+from lrsearch.storage import Storage, masked, read_study, study_id_of, study_names
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.study import SPEC, Study
 
@@ -15,15 +15,18 @@ def confirmation_name(study: str, number: int = 1) -> str:
     return f"{study}-confirmed" if number == 1 else f"{study}-confirmed-{number}"
 
 
-def open_study(storage: Storage, name: str | None = None) -> Study:
+def open_study(storage: Storage, name: str | None = None, *, latest: int | None = None) -> Study:
     """Open a study, with its own spec and pruner; without a name, the only one.
+
+    What is stored is compared with its checksums: of all trials, or only of so many of the latest.
 
     Studies that confirm another do not count there.
 
     Raises:
         StudyError: if there is no such study, or more than one to choose from.
+        StorageError: if it is not as it was stored.
     """
-    names = [study.study_name for study in storage.get_all_studies()]
+    names = study_names(storage)
     url = masked(storage.engine.url)
     if name is None:
         searches = [n for n in names if n.partition(confirmation_name(""))[0] not in {*names} - {n}]
@@ -35,6 +38,7 @@ def open_study(storage: Storage, name: str | None = None) -> Study:
         studies = f"its studies: {', '.join(sorted(names))}" if names else "it has none"
         raise StudyError(f"storage {url} has no study {name!r}; {studies}")
     study = optuna.load_study(study_name=name, storage=storage)
+    storage.check(study_id_of(study), name, latest)
     stored = study.user_attrs.get(SPEC)
     if stored is None:
         raise StudyError(f"study {study.study_name!r} was not made by lrsearch: it has no spec")

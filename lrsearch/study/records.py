@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 from itertools import groupby
-from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve, sketched
-from lrsearch.search import Rung, values_in_full
-from lrsearch.storage import (
-    FAILED_TO_TRAIN,
-    FINISHED,
-    EpochMetrics,
-    Storage,
-    read_metrics,
-    trial_id_of,
-)
+from lrsearch.search import Rung
+from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
+from lrsearch.study.results import Attribute, Constraint, TrialResult, result_fields
 from lrsearch.study.spec import StudySpec
-from lrsearch.tasks import JUMP, is_near
 
 MAX_BASE_LR_DIFFERENCE = 0.05
 """Only schedules whose `base_lr` differ by less may be the same: all families come near it."""
@@ -36,90 +26,20 @@ MAX_POINTS = 300
 """More of a run are not drawn: they make a page slow and no clearer."""
 
 
-class Attribute:
-    """The user attributes in which lrsearch keeps what Optuna does not know of a trial."""
-
-    SCHEDULE = "schedule"
-    """The schedule's JSON form."""
-    TOTAL_STEPS = "total_steps"
-    """Updates of the full run."""
-    LR_EVERY = "lr_every"
-    """Whether the rate changes with every "update" or once an "epoch"."""
-    GIVEN = "given"
-    """The JSON form of a schedule that was given and not searched."""
-    ENTRY = "entry"
-    """In a confirmation, the schedule's index among those given."""
-    SEED = "seed"
-    """The seed, where it is not the study's."""
-    DUPLICATE_OF = "twin"
-    """The number of the trial whose result it has, where its curve is the same."""
-    DEGENERATE = "degenerate"
-    """True where its curve is all but zero, and nothing was trained."""
-    DIVERGED = "diverged"
-    """`{run, epoch, step, lr}`: where its loss was no longer finite."""
-    FAILED_TO_TRAIN = FAILED_TO_TRAIN
-    """Whether the last of its runs ended no better than a guess."""
-    STABILITY = "stability"
-    """`{grad_norm, loss_jump, loss_jump_step}`: the largest of all its epochs; `loss`, its last."""
-    ERROR = "error"
-    """What it failed by."""
-
-
-class Constraint(StrEnum):
-    """What a trial may break; then samplers rank it last. In Optuna a value above 0 breaks it."""
-
-    DIVERGED = "diverged"
-    """Its loss was no longer finite."""
-    FAILED_TO_TRAIN = FAILED_TO_TRAIN
-    """The last of its runs ended no better than a guess, or its curve is all but zero."""
-
-
-class Divergence(NamedTuple):
-    """Where a trial diverged: its run, the epoch in it, the update and that update's rate."""
-
-    run: int
-    epoch: int
-    step: int
-    lr: float
-
-
-class Stability(NamedTuple):
-    """A trial's largest gradient norm, and the largest rise of its loss from batch to batch.
-
-    The rise is that above the lowest so far (`lrsearch.tasks.rises`); `step` is its update. `loss`
-    is the validation loss after the last epoch, where there is one.
-    """
-
-    grad_norm: float
-    loss_jump: float
-    loss_jump_step: int
-    loss: float | None = None
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """A trial.
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(TrialResult):
+    """A trial: what it came to (`TrialResult`), and what it trained.
 
     Args:
-        number: Optuna's number, from 0.
-        id: Optuna's id, which leases refer to.
-        state: Optuna's state.
         params: the parameters that were suggested, by name.
         distributions: what they were suggested from, by name.
         schedule: what it trains; `None` until that is known.
         total_steps: updates of its full run, without a prepended warmup; 0 until that is known.
         lr_every: how often its rate changes.
-        rungs: its runs: horizons, then the full run on seeds.
         seed: of its first runs; each rung says what is added.
-        final_value: its value, if it is complete.
-        reports: by Optuna's step, the values that it has reported.
         given: whether its schedule was given and not searched.
         entry: in a confirmation, its schedule's index among those given.
-        duplicate_of: the trial whose result it has, where its curve is the same.
         degenerate: whether its curve is all but zero; then nothing was trained.
-        diverged: where it did, if it did.
-        failed_to_train: whether the last of its runs ended no better than a guess.
-        stability: how stable training was, where its task measures that.
         error: what it failed by, if it did.
         began: when it began.
         ended: when it ended.
@@ -127,61 +47,19 @@ class TrialRecord:
             where a record was read without them.
     """
 
-    number: int
-    id: int
-    state: TrialState
     params: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     schedule: Schedule | None
     total_steps: int
     lr_every: LrEvery
-    rungs: Sequence[Rung]
     seed: int
-    final_value: float | None
-    reports: Mapping[int, float]
     given: bool
     entry: int | None
-    duplicate_of: int | None
     degenerate: bool
-    diverged: Divergence | None
-    failed_to_train: bool
-    stability: Stability | None
     error: str | None
     began: datetime | None
     ended: datetime | None
     epochs: Sequence[EpochMetrics] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether it has ended and was trained in full, or has the result of one that was."""
-        return self.state == TrialState.COMPLETE
-
-    @property
-    def full_values(self) -> tuple[float, ...]:
-        """What it came to on each full run that it has trained, one for each seed."""
-        if self.infeasible:
-            return ()
-        found = values_in_full(self.reports, self.rungs)
-        return found or (() if self.final_value is None else (self.final_value,))
-
-    @property
-    def mean(self) -> float | None:
-        """The mean of its full runs; none if it has trained none, or is infeasible."""
-        return fmean(self.full_values) if self.full_values else None
-
-    @property
-    def known_from(self) -> str:
-        """What its value is known from: full runs on so many seeds, or a shorter run only."""
-        if (seeds := len(self.full_values)) > 1:
-            return f"mean of {seeds} seeds"
-        if seeds or not self.reports:
-            return "on one seed only"
-        return f"after {max(self.reports)} of {self.rungs[-1].epochs} epochs on one seed only"
-
-    @property
-    def finished(self) -> bool:
-        """Whether it counts towards the budget: complete or pruned."""
-        return self.state in FINISHED
 
     @property
     def by_epochs(self) -> dict[int, float]:
@@ -189,36 +67,6 @@ class TrialRecord:
         full = self.rungs[-1].epochs
         values = {epochs: value for epochs, value in self.reports.items() if epochs <= full}
         return values | ({full: self.mean} if self.mean is not None else {})
-
-    @property
-    def outcome(self) -> str:
-        """How it ended: complete, pruned, diverged, failed to train, failed; running or waiting.
-
-        One that may yet go on counts by what it has trained so far: in full, or on a short horizon.
-        """
-        if self.diverged:
-            return "diverged"
-        if self.failed_to_train and self.state != TrialState.RUNNING:
-            return "failed to train"
-        if self.full_values:
-            return "complete"
-        if self.state == TrialState.WAITING and self.reports:
-            return "pruned"
-        return _OUTCOMES[self.state]
-
-    @property
-    def value(self) -> float | None:
-        """What trials are compared by: its mean, or the last it reported; none if infeasible."""
-        if self.infeasible:
-            return None
-        if self.mean is not None:
-            return self.mean
-        return self.reports[max(self.reports)] if self.reports else None
-
-    @property
-    def infeasible(self) -> bool:
-        """Whether it diverged or failed to train: it ranks last, and is never handed over."""
-        return self.diverged is not None or self.failed_to_train
 
     @property
     def family(self) -> str:
@@ -258,12 +106,6 @@ class TrialRecord:
         return [(step, metrics[name]) for step, metrics in points if name in metrics]
 
     @property
-    def last_length(self) -> int:
-        """The epochs of the last of its runs that it has reported of; 0 if of none."""
-        ended = [rung.epochs for rung in self.rungs if rung.step in self.reports]
-        return ended[-1] if ended else max(self.reports, default=0)
-
-    @property
     def horizon(self) -> int:
         """The length of its last run in epochs; of the full run if it has trained none."""
         return self.rungs[self.epochs[-1].run if self.epochs else -1].epochs
@@ -296,8 +138,8 @@ class TrialRecord:
 
     def same_as(self, other: TrialRecord) -> bool:
         """Return whether both train the same: one curve, one seed, the same options of the task."""
-        if not (self.schedule and other.schedule):
-            return False
+        if not (self.schedule and other.schedule) or self.schedule.adjusts:
+            return False  # what it comes to is not known
         beside = (self.task_options, self.seed, self.clock)
         return beside == (other.task_options, other.seed, other.clock) and (
             self.schedule == other.schedule or same_curve(self.schedule, other.schedule, self.clock)
@@ -305,13 +147,6 @@ class TrialRecord:
 
 
 _BEGUN = (TrialState.RUNNING, TrialState.WAITING)
-_OUTCOMES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 
 
 def as_record(
@@ -330,8 +165,6 @@ def as_record(
     """
     attrs = trial.user_attrs
     schedule = attrs.get(Attribute.SCHEDULE)
-    diverged = attrs.get(Attribute.DIVERGED)
-    stability = attrs.get(Attribute.STABILITY)
     return TrialRecord(
         number=trial.number,
         id=trial_id_of(trial),
@@ -347,50 +180,13 @@ def as_record(
         reports=trial.intermediate_values,
         given=Attribute.GIVEN in attrs,
         entry=attrs.get(Attribute.ENTRY),
-        duplicate_of=attrs.get(Attribute.DUPLICATE_OF),
         degenerate=bool(attrs.get(Attribute.DEGENERATE)),
-        diverged=Divergence(**diverged) if diverged else None,
-        failed_to_train=bool(attrs.get(Attribute.FAILED_TO_TRAIN)),
-        stability=Stability(**stability) if stability else None,
         error=attrs.get(Attribute.ERROR),
         began=trial.datetime_start,
         ended=trial.datetime_complete,
         epochs=epochs,
+        **result_fields(attrs),
     )
-
-
-def ranked(trials: Iterable[TrialRecord], *, maximize: bool) -> list[TrialRecord]:
-    """Return the trials that have a value, the best first.
-
-    Those trained in full go first, by their mean; then the others, by how long a run they came to
-    and by its value: so long as none is trained in full, the best of these is all that is known.
-    """
-    sign = -1 if maximize else 1
-
-    def place(trial: TrialRecord) -> tuple[bool, int, float]:
-        in_full = trial.mean is not None
-        horizon = 0 if in_full else -max(trial.reports, default=0)
-        return not in_full, horizon, sign * (trial.value or 0.0)
-
-    return sorted((trial for trial in trials if trial.value is not None), key=place)
-
-
-def recovered(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that were unstable but recovered; evaluations each epoch miss these.
-
-    The loss of such a trial jumped in one of its runs, and after its last run it has learned and
-    lies near (`is_near`) the middle of the trials whose last run was as long.
-    """
-    by_length: dict[int, list[float]] = defaultdict(list)
-    jumped = []
-    for record in records:
-        stability = record.stability
-        if record.infeasible or stability is None or stability.loss is None:
-            continue
-        by_length[record.last_length].append(stability.loss)
-        if stability.loss_jump > JUMP:
-            jumped.append((record, stability.loss))
-    return [r for r, loss in jumped if is_near(loss, median(by_length[r.last_length]))]
 
 
 def find_duplicate(trial: Trial, spec: StudySpec, rungs: Sequence[Rung]) -> TrialRecord | None:

@@ -40,6 +40,7 @@ from lrsearch.study.sections import (
     WorkersSection,
 )
 from lrsearch.study.spec_errors import format_errors
+from lrsearch.tasks import SEARCHED
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -235,7 +236,8 @@ class StudySpec(Section):
         for name, value in self.space.items():
             try:
                 if name.startswith("task."):
-                    domains[name] = read_domain(value)
+                    usual = SEARCHED.get(name.removeprefix("task.optimizer."))
+                    domains[name] = read_domain(value, usual)
             except DomainError as error:
                 raise SpecError(f"space.{name}: {error}") from None
         return domains
@@ -297,6 +299,11 @@ class StudySpec(Section):
                 )
         if len(confirm.trials) > count:
             raise SpecError(f"confirm.trials must have at most one for each of {count} schedules")
+        if any(schedule.adjusts for schedule in self.given_schedules()):
+            raise SpecError(
+                "a confirmation trains one curve on all seeds, and a warmup that is adjusted as it "
+                "trains has one on each; give what a trial of it came to, or leave adjust out"
+            )
         if self.pruning != NoPruning(kind="none"):
             raise SpecError('pruning.kind must be "none" where schedules are confirmed')
 

@@ -14,12 +14,13 @@ from lrsearch.storage import (
     END,
     EpochMetrics,
     count_epochs,
+    latest_trials,
     masked,
-    read_run_ends,
     read_workers,
     slow_trials,
 )
-from lrsearch.study.records import TrialRecord, epochs_by_trial, ranked, recovered
+from lrsearch.study.records import TrialRecord, epochs_by_trial
+from lrsearch.study.results import TrialResult, ranked, recovered
 from lrsearch.study.study import Study
 
 _FEW = 3
@@ -142,31 +143,31 @@ class Status:
 
 def read_status(study: Study) -> Status:
     """Read where a study stands."""
-    records = study.records()
-    rest = [record for record in records if record.state != TrialState.RUNNING]
-    count = Counter(record.outcome for record in rest)
+    results = study.results()
+    rest = [result for result in results if result.state != TrialState.RUNNING]
+    count = Counter(result.outcome for result in rest)
     pruned = count["pruned"] + count["diverged"] + count["failed to train"]
     finished = count["complete"] + pruned
-    workers = _read_workers(study, {record.id: record for record in records})
+    workers = _read_workers(study, results)
     running = sum(len(worker.trials) for worker in workers if worker.alive)
-    begun, target = len(records) - len(rest), study.target
+    begun, target = len(results) - len(rest), study.target
     return Status(
         study=study.name,
         storage=masked(study.storage.engine.url),
         target=target,
         complete=count["complete"],
         pruned=pruned,
-        diverged=sum(record.diverged is not None for record in records),
+        diverged=sum(result.diverged is not None for result in results),
         failed_to_train=count["failed to train"],
         failed=count["failed"],
         running=running,
         interrupted=max(0, begun - running),
         waiting=max(0, target - finished - begun),
-        duplicates=sum(record.duplicate_of is not None for record in records),
+        duplicates=sum(result.duplicate_of is not None for result in results),
         epochs=count_epochs(study.storage, study.study_id),
         epochs_target=study.epochs_target,
         full_epochs=finished * study.rungs[-1].epochs,
-        unstable=[record.number for record in recovered(records)],
+        unstable=[result.number for result in recovered(results)],
         leading=_leading(study, rest),
         latest=_latest(study, rest),
         workers=workers,
@@ -200,17 +201,20 @@ def why_stopped(study: Study) -> str:
     )
 
 
-def _leading(study: Study, records: list[TrialRecord]) -> list[TrialStatus]:
-    known = [record for record in records if record.schedule]
-    best = ranked(known, maximize=study.spec.study.direction == "maximize")
-    return [_trial(record) for record in best[:_FEW]]
+def _leading(study: Study, results: list[TrialResult]) -> list[TrialStatus]:
+    best = ranked(results, maximize=study.maximize)
+    return _trials(study, [result.number for result in best[:_FEW]])
 
 
-def _latest(study: Study, records: list[TrialRecord]) -> list[TrialStatus]:
-    known = {record.number: record for record in records if record.schedule}
-    ends = reversed(read_run_ends(study.storage, study.study_id))
-    numbers = dict.fromkeys(end.trial for end in ends if end.trial in known)
-    return [_trial(known[number]) for number in islice(numbers, _FEW)]
+def _latest(study: Study, results: list[TrialResult]) -> list[TrialStatus]:
+    known = {result.number for result in results}
+    last = (n for n in latest_trials(study.storage, study.study_id) if n in known)
+    return _trials(study, list(islice(last, _FEW)))
+
+
+def _trials(study: Study, numbers: list[int]) -> list[TrialStatus]:
+    records = study.records_of(numbers)
+    return [_trial(records[number]) for number in numbers if records[number].schedule]
 
 
 def _trial(record: TrialRecord) -> TrialStatus:
@@ -223,13 +227,15 @@ def _trial(record: TrialRecord) -> TrialStatus:
     )
 
 
-def _read_workers(study: Study, records: dict[int, TrialRecord]) -> list[WorkerStatus]:
+def _read_workers(study: Study, results: list[TrialResult]) -> list[WorkerStatus]:
     rows = read_workers(study.storage, study.study_id)
+    held_ids = {trial_id for row in rows for trial_id in row.trials}
+    numbers = [result.number for result in results if result.id in held_ids]
+    records = {record.id: record for record in study.records_of(numbers).values()}
     held = {
         row.id: [(records[trial], rung) for trial, rung in row.trials.items() if trial in records]
         for row in rows
     }
-    numbers = [record.number for mine in held.values() for record, _ in mine]
     epochs = epochs_by_trial(study.storage, study.study_id, numbers)
     slow = slow_trials(study.storage, study.study_id) if numbers else {}
     workers = [

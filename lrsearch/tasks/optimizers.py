@@ -12,6 +12,7 @@ from torch import nn
 
 from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Float
+from lrsearch.tasks.adam import ONE_MINUS, with_betas
 
 
 class OptimizerKind(NamedTuple):
@@ -63,6 +64,8 @@ times those of the optimizer they stand for. Trials with them do not train in pa
 def optimizer_kind(spec: str | Mapping[str, Any]) -> tuple[OptimizerKind, dict[str, Any]]:
     """Return the kind that `"adam"` or `{name = "adam", …}` names, and its options.
 
+    Of those with `betas`, `one_minus_beta1` and `one_minus_beta2` may stand for them.
+
     Raises:
         TaskError: for an unknown name or option.
     """
@@ -73,10 +76,11 @@ def optimizer_kind(spec: str | Mapping[str, Any]) -> tuple[OptimizerKind, dict[s
         raise TaskError(f"task.optimizer has the name {name!r}; {nearest(str(name), known_kinds)}")
     kind = known_kinds[name]
     known = set(inspect.signature(_class(kind)).parameters) - {"params", "lr"}
+    known |= set(ONE_MINUS) if "betas" in known else set()
     for key in options:
         if key not in known:
             raise TaskError(f"task.optimizer {name!r} has no option {key!r}; {nearest(key, known)}")
-    return kind, {**kind.options, **options}
+    return kind, {**kind.options, **with_betas(options)}
 
 
 def _class(kind: OptimizerKind) -> type[torch.optim.Optimizer]:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrsearch.schedules import Clock, Schedule
+from lrsearch.schedules import Clock
 from lrsearch.tasks.loop import Update
 from lrsearch.tasks.optimizers import set_mode
 from lrsearch.tasks.training import Training
+from lrsearch.tasks.watch import Watch
 
 Hear = Callable[[int], float]
 """Returns the loss that a schedule reads after so many updates."""
@@ -23,7 +24,7 @@ class ScheduledTraining:
 
     Args:
         training: fresh from `Supervised.start`.
-        schedule: is trained whole.
+        watch: of the schedule, which is trained whole.
         clock: of the run.
         epochs: of the run.
         steps_per_epoch: updates in each.
@@ -32,22 +33,25 @@ class ScheduledTraining:
     def __init__(
         self,
         training: Training,
-        schedule: Schedule,
+        watch: Watch,
         clock: Clock,
         *,
         epochs: int,
         steps_per_epoch: int,
     ) -> None:
         self.training = training
-        self.schedule = schedule
+        self.watch = watch
         self.clock = clock
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
-        self.scheduler = schedule.torch(training.optimizer, clock.length)
+        self.scheduler = watch.trained.torch(training.optimizer, clock.length)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `run_state`."""
         self.training.load_state_dict(state)
+        if not self.watch.over:
+            self.watch.load_state_dict(state["watch"])
+            self.scheduler.schedule = self.watch.trained
         self.scheduler.load_state_dict(state["scheduler"])
 
     def start_of(self, number: int) -> int:
@@ -57,14 +61,17 @@ class ScheduledTraining:
     def epoch(self, number: int, hear: Hear) -> list[Update]:
         """Train an epoch and return its updates; `hear` is called where the schedule reads."""
         first = number == 0
-        training, clock = self.training, self.clock
+        training, clock, watch = self.training, self.clock, self.watch
         updates = (
             training.first_epoch(clock.lead_steps, self.epochs) if first else training.epoch(number)
         )
         seen = []
         for step, update in enumerate(updates, self.start_of(number) + 1):
             seen.append(update)
-            reads = clock.ends_part(step) and self.schedule.family.reads_losses
+            if not watch.over:
+                watch.update(step, float(update.loss), float(update.grad_norm))
+                self.scheduler.schedule = watch.trained
+            reads = clock.ends_part(step) and watch.trained.family.reads_losses
             heard = hear(step) if reads else None
             for move in range(clock.time(step) - clock.time(step - 1)):
                 self.scheduler.step(None if move else heard)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Float, LrEvery, Schedule
+from lrsearch.tasks.adam import with_betas
 from lrsearch.tasks.chance import constant_guess_loss
 from lrsearch.tasks.curve import within_epoch
 from lrsearch.tasks.devices import devices_of
@@ -27,6 +28,7 @@ from lrsearch.tasks.ranks import Leader, leading
 from lrsearch.tasks.scheduled import ScheduledTraining, measured, sizes
 from lrsearch.tasks.task import Progress, Task, check_devices, clock_of
 from lrsearch.tasks.training import Data, Training, restored, run_state
+from lrsearch.tasks.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Supervised:
     precision: Precision = "fp32"
     parallel: Literal["ddp"] | None = None
     prepends_warmup: ClassVar[bool] = True
+    adjusts_warmup: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs"):
@@ -146,6 +149,11 @@ class Supervised:
         if not others:
             yield from run()
             return
+        if schedule.adjusts:
+            raise TaskError(
+                "warmup.adjust watches every update as one process sees it, and the trial trains "
+                f"on {1 + len(others)} devices; leave warmup.adjust or --gpus-per-trial out"
+            )
         prepare = partial(self.scheduled, schedule, epochs=epochs, seed=seed, state=state)
         with leading([first, *others], prepare) as leader:
             yield from run(leader=leader)
@@ -160,10 +168,12 @@ class Supervised:
         state: dict[str, Any] | None = None,
     ) -> ScheduledTraining:
         """Return a network in training at the schedule's rates, from a state on."""
+        training = self.start(seed=seed, device=device, lr=schedule.base_lr)
+        clock = clock_of(self, epochs, schedule)
         going = ScheduledTraining(
-            self.start(seed=seed, device=device, lr=schedule.base_lr),
-            schedule,
-            clock_of(self, epochs, schedule),
+            training,
+            Watch(schedule, clock, self.baseline(training) if schedule.adjusts else None),
+            clock,
             epochs=epochs,
             steps_per_epoch=self.steps_per_epoch,
         )
@@ -183,7 +193,7 @@ class Supervised:
     ) -> Iterator[Progress]:
         """Train in this process; where it leads others, with them."""
         going = self.scheduled(schedule, device, epochs=epochs, seed=seed)
-        training = going.training
+        training, watch = going.training, going.watch
         history = History(self.baseline(training))
         if state is not None:
             going.load_state_dict(state)
@@ -216,7 +226,10 @@ class Supervised:
             curve = within_epoch({"train_loss": by_batch, **named}, start, weights)
             if bad is not None:
                 step, lr = start + bad, seen[bad].lr
-                yield Progress(epoch + 1, metrics, step=step, lr=lr, curve=curve)
+                watch.settle()
+                yield Progress(
+                    epoch + 1, metrics, step=step, lr=lr, curve=curve, schedule=watch.known
+                )
                 return
             end = start + len(seen)
             metrics |= validations.get(end) or training.validate(self.named_metrics("val"))
@@ -226,9 +239,10 @@ class Supervised:
                 step=end,
                 lr=seen[-1].lr,
                 curve=curve,
-                capture=partial(run_state, epoch + 1, training, going.scheduler, history),
+                capture=partial(run_state, epoch + 1, training, going.scheduler, history, watch),
                 test=lambda: training.test(self.named_metrics("test")),
                 learned=history.learned(metrics["val_loss"]),
+                schedule=watch.known,
             )
             yield progress
             if progress.diverged:
@@ -257,9 +271,11 @@ class Supervised:
     @property
     def settings(self) -> dict[str, Any]:
         """What a run depends on beside schedule, network and data, as plain JSON."""
-        named = isinstance(self.optimizer, str | Mapping)
+        optimizer = self.optimizer
+        if not isinstance(optimizer, str):
+            optimizer = {"name": "custom"} if callable(optimizer) else with_betas(optimizer)
         return {
-            "optimizer": self.optimizer if named else {"name": "custom"},
+            "optimizer": optimizer,
             "batch_size": self.batch_size,
             "clip_norm": self.clip_norm,
             "precision": self.precision,

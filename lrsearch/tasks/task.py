@@ -42,6 +42,8 @@ class Progress:
             what was measured since the pair before, such as `(50, {"train_loss": 1.9})`.
         learned: whether the run's loss has fallen by now below what a guess gives; `None` if the
             task does not say. A run that ends without has failed to train.
+        schedule: what the run's schedule has come to by now, where a warmup is adjusted as it
+            trains.
 
     Example:
         >>> Progress(1, {"val_loss": 0.7}).diverged, Progress(2, {"val_loss": math.nan}).diverged
@@ -59,6 +61,7 @@ class Progress:
     test: Callable[[], Mapping[str, float]] | None = None
     curve: Sequence[tuple[int, Mapping[str, float]]] = ()
     learned: bool | None = None
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         if type(self.epoch) is not int or self.epoch < 1:
@@ -99,12 +102,14 @@ class Task(Protocol):
 
     A task may also have `metric_names` (then a study's metric is checked before any training),
     `base_lr`, the domain that is searched where a study names none, `lr_every` ("epoch" if the rate
-    changes only once an epoch), and `prepends_warmup`: true if it trains the updates of a prepended
+    changes only once an epoch), `prepends_warmup`: true if it trains the updates of a prepended
     warmup before its first epoch, so that the run has
-    `clock_of(task, epochs, schedule).total_steps` updates. One that trains a run on all the devices
-    that `device` names says so by a `parallel` that is not `None`. Two are kept with the study and
-    go with its winner: `data_checksum`, a text, and `settings`, plain JSON with the optimizer (as
-    in a study file), the batch size and the like.
+    `clock_of(task, epochs, schedule).total_steps` updates, and `adjusts_warmup`: true if it
+    lengthens a warmup where the schedule asks for it (`lrsearch.tasks.watch.Watch`), and says in
+    `Progress.schedule` what came out. One that trains a run on all the devices that `device` names
+    says so by a `parallel` that is not `None`. Two are kept with the study and go with its winner:
+    `data_checksum`, a text, and `settings`, plain JSON with the optimizer (as in a study file), the
+    batch size and the like.
     """
 
     @property
@@ -147,10 +152,16 @@ def clock_of(task: Task, epochs: int | None = None, schedule: Schedule | None = 
     With a schedule it is that of the run with what the schedule prepends to it.
 
     Raises:
-        TaskError: if the schedule prepends a warmup, and the task trains no run that is longer.
+        TaskError: if the schedule prepends a warmup, and the task trains no run that is longer; or
+            is to adjust one, and the task does not.
     """
     every: LrEvery = getattr(task, "lr_every", "update")
     clock = Clock((epochs or task.epochs) * task.steps_per_epoch, task.epochs, every)
+    if schedule and schedule.adjusts and not can_adjust(task):
+        raise TaskError(
+            f"a {type(task).__name__} does not say that it adjusts a warmup as it trains "
+            "(adjusts_warmup = True); leave adjust out of the warmup"
+        )
     if schedule is None or schedule.warmup is None or not schedule.warmup.prepend:
         return clock
     if not can_prepend(task):
@@ -178,6 +189,11 @@ def check_devices(task: Task, device: str) -> None:
 def can_prepend(task: Task) -> bool:
     """Return whether a task trains runs that a prepended warmup makes longer."""
     return bool(getattr(task, "prepends_warmup", False))
+
+
+def can_adjust(task: Task) -> bool:
+    """Return whether a task lengthens a warmup as it trains, where the schedule asks for it."""
+    return bool(getattr(task, "adjusts_warmup", False))
 
 
 def run_task(

@@ -20,6 +20,7 @@ from lrsearch.tasks.history import History
 from lrsearch.tasks.loop import Loss, Update, as_input, evaluate, updates
 from lrsearch.tasks.optimizers import set_mode
 from lrsearch.tasks.precision import Precision, forward, products
+from lrsearch.tasks.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -223,13 +224,19 @@ def restored(history: History, state: Mapping[str, Any]) -> History:
 
 
 def run_state(
-    epoch: int, training: Training, scheduler: ScheduleLR, history: History
+    epoch: int,
+    training: Training,
+    scheduler: ScheduleLR,
+    history: History,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Return what a run needs to go on after `epoch` epochs; the tensors are the live ones."""
+    watched = watch.state_dict() if watch else {}
     return {
         "epoch": epoch,
         **training.state_dict(),
         "scheduler": scheduler.state_dict(),
         "first_loss": history.first_loss,
         "lowest_loss": history.lowest_loss,
+        **({"watch": watched} if watched else {}),
     }

@@ -22,12 +22,15 @@ class RungPlan:
     def __init__(self, climb: Climb) -> None:
         self.climb = climb
         self._longer = False
+        self._known: dict[int, tuple[BegunTrial, Standing]] = {}
+        """By number, what was made of which; the queue shows one that is as it was again."""
 
     def step(
         self, trials: Sequence[BegunTrial], *, may_begin: bool, epochs_left: float
     ) -> Step | None:
         """Return what to give out next; `None` if all that is left to do is being done."""
-        standings = list(map(self._standing, trials))
+        standings = [self._as_it_was(trial) or self._standing(trial) for trial in trials]
+        self._known = {t.number: (t, s) for t, s in zip(trials, standings, strict=True)}
         self._say_if_longer(standings)
         found = self.climb.step(standings, may_begin=may_begin, epochs_left=epochs_left)
         if found is None:
@@ -47,6 +50,10 @@ class RungPlan:
             self._longer = True
             epochs = self.climb.rungs[self.climb.longer or 0].epochs
             log.info("%s: trials begin with %d epochs from now on", reason, epochs)
+
+    def _as_it_was(self, trial: BegunTrial) -> Standing | None:
+        before, standing = self._known.get(trial.number, (None, None))
+        return standing if before is trial else None
 
     def _standing(self, trial: BegunTrial) -> Standing:
         values = values_of(trial.reports, self.climb.rungs)

@@ -90,7 +90,8 @@ class SingleRun:
 
 @dataclass
 class Member:
-    """A leased trial; `packable` unless its run is longer than others', or it failed in a pack."""
+    """A leased trial; not `packable` if its warmup makes the run longer, or is adjusted as it
+    trains, or if it failed in a pack."""
 
     lease: Lease
     trial: TrialInTraining
@@ -204,7 +205,8 @@ class Trainer:
             self._fail(lease, error)
             return None
         warmup = trial.schedule.warmup
-        member = Member(lease, trial, packable=not (warmup and warmup.prepend))
+        alone = warmup is not None and (warmup.prepend or warmup.adjust)
+        member = Member(lease, trial, packable=not alone)
         self._step(member, lambda: None)  # one that is a duplicate is over
         return member
 

@@ -134,7 +134,7 @@ class TrialInTraining:
         self._epochs_done = 0
         self._reported: set[int] = set()
         self.task = tasks.task(self.spec.task_options(trial))
-        self.schedule = tasks.schedule(trial, self.task)
+        self.schedule = self._settled(tasks.schedule(trial, self.task))
         self.wants = self._begin()
 
     def epoch(self, progress: Progress) -> EpochMetrics:
@@ -152,6 +152,8 @@ class TrialInTraining:
         failed = ends and progress.learned is False
         with self.recorder.transaction():
             self.recorder.record(row)
+            if progress.schedule is not None:
+                self._keep_schedule(progress.schedule)
             if progress.diverged:
                 self._mark_diverged(row)
                 self.wants = Outcome(TrialState.PRUNED)
@@ -225,6 +227,11 @@ class TrialInTraining:
             with self.recorder.transaction():
                 self._describe()
         attrs = self.trial.user_attrs
+        if Schedule.from_dict(attrs[Attribute.SCHEDULE]) != self.schedule:
+            raise TaskError(
+                "the stored parameters are not those of the stored schedule: the database was "
+                "damaged, or changed by hand"
+            )
         if Attribute.DEGENERATE in attrs:
             self.trial.set_constraint(Constraint.FAILED_TO_TRAIN, 1.0)
             return Outcome(TrialState.PRUNED)
@@ -241,6 +248,22 @@ class TrialInTraining:
         if self.rung is not None and number != self.rung:
             number, state = self.rung, None
         return self._run(number, state)
+
+    def _settled(self, asked: Schedule) -> Schedule:
+        """Return what is trained: as asked, or what that came to where its warmup was adjusted.
+
+        That is settled in a trial's first run, and its other runs train just that.
+        """
+        kept = self.trial.user_attrs.get(Attribute.SCHEDULE) if asked.adjusts else None
+        known = asked if kept is None else Schedule.from_dict(kept)
+        return asked if known.adjusts else known
+
+    def _keep_schedule(self, known: Schedule) -> None:
+        """Keep what the schedule has come to by now; once that is settled, later runs train it."""
+        if known.to_dict() != self.trial.user_attrs[Attribute.SCHEDULE]:
+            self.trial.set_user_attr(Attribute.SCHEDULE, known.to_dict())
+        if not known.adjusts:
+            self.schedule = known
 
     def _end(self) -> Outcome:
         """Return how it ends after it has waited: complete if it was trained in full."""

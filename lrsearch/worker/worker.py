@@ -19,7 +19,7 @@ from lrsearch.storage import (
     reason_of,
     storage_errors,
 )
-from lrsearch.study import Study, open_study
+from lrsearch.study import Study, check_vouched, open_study
 from lrsearch.tasks import Task, check_devices, devices_of, prepare_torch
 from lrsearch.worker.callbacks import Callbacks, Factory
 from lrsearch.worker.grouping import choose_grouping
@@ -48,6 +48,7 @@ def work(
     parent: int | None = None,
     task: Task | None = None,
     callbacks: Sequence[Factory] = (),
+    trusted: bool = True,
 ) -> NoTrialReason | None:
     """Work on a study until its budget is used up, it is stopped, or a signal comes.
 
@@ -60,13 +61,15 @@ def work(
         task: the study's task, of a study that only this process can train. torch's settings
             (threads, deterministic algorithms) then stay as the process has them.
         callbacks: make what is told of the search, besides those that the study names.
+        trusted: whether the code that the study names may be run unless this user made the study;
+            whoever starts a worker answers for it.
 
     Returns:
         Why there is nothing left to do; `None` after a signal.
 
     Raises:
         StorageError: if the storage cannot be used, also after some tries.
-        StudyError: if there is no such study.
+        StudyError: if there is no such study, or its code is not to be run here.
         TaskError: if the task, or a callback, cannot be had, or trains on one device alone.
         RankLostError: if a process that trains together with this one has died; then others take
             over its trials.
@@ -79,6 +82,8 @@ def work(
             with storage_errors(url):
                 opening = partial(_open, url, name)
                 study, target = _retrying(opening, signals, began=False)
+            if not trusted:
+                check_vouched(study)
             tasks = StudyTasks(study.spec, study.rungs, task)
             if len(devices_of(device)) > 1:
                 check_devices(tasks.task(study.spec.task_options()), device)
@@ -151,7 +156,10 @@ def _retrying(act: Callable[[], _T], signals: Signals, *, began: bool = True) ->
             failed = isinstance(error, DATABASE_ERRORS) or isinstance(
                 error.__cause__, DATABASE_ERRORS
             )
-            if not (began and failed) or failures > RETRIES:
+            if not (began and failed):
+                raise
+            if failures > RETRIES:
+                log.error("the storage has failed %d times in a row: giving up", failures)
                 raise
             pause = min(30.0, 0.5 * 2**failures)
             log.warning("the storage fails, trying again in %.0f s: %s", pause, reason_of(error))

@@ -1,8 +1,9 @@
 """The classic hand-picked runs: a textbook's six experiments, and beside the winner of a search.
 
 python -m tests.benchmarks.classics textbook
-    trains studies/lenet_classics.toml once, on one thread; killed and started again, it goes on.
-    Writes studies/lenet_classics.json and .png, and a table. With --draw only from what is there.
+    trains those of studies/lenet_classics.toml that studies/lenet_classics.json has not, once, on
+    one thread; killed and started again, it goes on. Then writes that file, a figure and a table.
+    With --draw only the latter two, from what is there.
 python -m tests.benchmarks.classics beside
     the confirmed winner of a search beside the classic runs, on the same seeds, after
         lrsearch launch studies/fashion_mnist.toml
@@ -43,37 +44,32 @@ its authors' slides print them: d2l.smola.org/slides/pytorch/chapter_optimizatio
 """
 
 
-def train_textbook(url: str) -> None:
-    """Train what is not yet trained of the six experiments."""
+def train_textbook(url: str, name: str) -> dict[str, list[float]]:
+    """Train the experiment of that name, a study of one trial; return its curves by epoch."""
     prepare_torch("cpu")
     with (STUDIES / "lenet_classics.toml").open("rb") as file:
-        spec = StudySpec.from_dict(tomllib.load(file))
-    create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
-    work(url, spec.study.name, "cpu")
-
-
-def read_textbook(url: str) -> dict[str, dict[str, list[float]]]:
-    """Return by experiment that has ended its curves, one value for each epoch."""
-    study = open_study(open_storage(url, create=False), "lenet-classics")
-    return {
-        name: {curve: [round(e.metrics[curve], 5) for e in trial.epochs] for curve in CURVES}
-        for name, trial in zip(NAMES, study.records(epochs=True), strict=False)
-        if trial.complete
-    }
+        data = tomllib.load(file)
+    data["schedules"] = [data["schedules"][NAMES.index(name)]]
+    data["study"] |= {"name": f"{data['study']['name']}: {name}", "trials": 1}
+    spec = StudySpec.from_dict(data)
+    study = create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
+    work(url, study.name, "cpu")
+    (trial,) = study.records(epochs=True)
+    return {curve: [round(row.metrics[curve], 5) for row in trial.epochs] for curve in CURVES}
 
 
 def table(curves: dict[str, dict[str, list[float]]]) -> str:
     """Return the last values beside the published ones, as Markdown."""
     lines = [
-        "| schedule | epochs | train loss | train accuracy | test accuracy | highest, at epoch "
+        "| schedule | train loss | train accuracy | test accuracy | highest, at epoch "
         "| published (train loss, train accuracy, test accuracy) |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
     for name, of in curves.items():
         tested = of["val_accuracy"]
         book = ", ".join(f"{value:.3f}" for value in PUBLISHED.get(name, ())) or "not known"
         lines.append(
-            f"| {name} | {len(tested)} | {of['train_loss'][-1]:.3f} "
+            f"| {name} | {of['train_loss'][-1]:.3f} "
             f"| {of['train_accuracy'][-1]:.3f} | {tested[-1]:.3f} "
             f"| {max(tested):.3f}, {int(np.argmax(tested)) + 1} | {book} |"
         )
@@ -108,16 +104,21 @@ def draw(curves: dict[str, dict[str, list[float]]]) -> Figure:
 
 
 def textbook(url: str, only_draw: bool) -> None:
-    """Train the six experiments and write their curves, a table and a figure."""
-    if not only_draw:
-        train_textbook(url)
+    """Train what is missing of the six experiments, keep each; draw all and print a table."""
     kept = STUDIES / "lenet_classics.json"
-    if not (only_draw and kept.exists()):
-        text = json.dumps(read_textbook(url), indent=1).replace(",\n   ", ",")
-        kept.write_text(text.replace("[\n    ", "[").replace("\n  ]", "]") + "\n", encoding="utf-8")
-    curves = json.loads(kept.read_text(encoding="utf-8"))
+    curves = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    for name in NAMES if not only_draw else ():
+        if name not in curves:
+            curves[name] = train_textbook(url, name)
+            keep(curves, kept)
     print(table(curves))
     draw(curves).write_image(STUDIES / "lenet_classics.png", scale=1.5)
+
+
+def keep(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """Write curves by experiment, one line each."""
+    text = json.dumps(curves, indent=1).replace(",\n   ", ",")
+    path.write_text(text.replace("[\n    ", "[").replace("\n  ]", "]") + "\n", encoding="utf-8")
 
 
 def beside(url: str, search: str, classics_name: str) -> None:

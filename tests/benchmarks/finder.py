@@ -2,15 +2,18 @@
 
     python -m tests.benchmarks.finder sweep [--models lenet small_conv]
         [--optimizers sgd momentum adam] [--images 15000] [--epochs 2] [--seeds 3]
+        [--best RATE] [--finder-seeds 0 100]
     python -m tests.benchmarks.finder synthetic [--draws 200] [--noise 0.1]
 
 `sweep` trains on FashionMNIST at twelve constant rates, each with every seed, and compares the best
-with what `find_lr` suggests, twice, with other seeds. `synthetic` draws noisy copies of a loss
+with what `find_lr` suggests, with two seeds; `--finder-seeds` names others. With `--best` that rate
+is taken for the best and nothing is swept. `synthetic` draws noisy copies of a loss
 curve whose steepest point is known, and compares the rules with those of other libraries, restated
 from their descriptions.
 """
 
 import argparse
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -18,45 +21,48 @@ import torch
 
 from lrsearch.diagnosis import RULES, find_lr, smooth
 from lrsearch.schedules import Constant, Schedule
-from lrsearch.tasks import fashion_mnist
+from lrsearch.tasks import Supervised, fashion_mnist
 
 MODELS = {"lenet": "lenet", "small_conv": "tests.benchmarks.networks:small_conv"}
 TRIALS = 30
 """Of a search, whose full runs are what the finder's cost is compared with."""
 
 
-def sweep(model: str, optimizer: str, images: int, epochs: int, seeds: int) -> None:
-    """Print the validation accuracy of twelve constant rates, and where the best lies."""
-    task = fashion_mnist.task(MODELS[model], optimizer, epochs=epochs, subset=images)
+def best_rate(task: Supervised, seeds: int) -> float:
+    """Return which of twelve constant rates has the highest mean validation accuracy; print all."""
     domain = task.base_lr
     assert domain is not None
     rates = np.geomspace(domain.low, domain.high, 12)
-    print(f"\n{model}, {optimizer}, {images} images: {epochs} epochs, {seeds} seeds")
     means = []
     for rate in rates:
         schedule = Schedule(Constant(), float(rate))
         values = []
         for seed in range(seeds):
-            *_, last = task.run(schedule, epochs=epochs, seed=seed, device="cpu")
+            *_, last = task.run(schedule, epochs=task.epochs, seed=seed, device="cpu")
             values.append(0.0 if last.diverged else last.metrics["val_accuracy"])
         means.append(float(np.mean(values)))
     print("  " + "  ".join(f"{r:.1e}: {m:.3f}" for r, m in zip(rates, means, strict=True)))
-    best = rates[int(np.argmax(means))]
+    return float(rates[int(np.argmax(means))])
+
+
+def sweep(task: Supervised, seeds: int, best: float | None, finder_seeds: Sequence[int]) -> None:
+    """Print where the best of twelve constant rates lies in what the finder suggests."""
+    best = best or best_rate(task, seeds)
     ends = []
-    for seed in (0, 100):
+    for seed in finder_seeds:
         finding = find_lr(task, seed=seed)
         low, high = finding.suggested
         ends.append(np.log10([low, high]))
         inside = "inside" if low <= best <= high else "OUTSIDE"
-        cost = finding.updates / (TRIALS * epochs * task.steps_per_epoch)
+        cost = finding.updates / (TRIALS * task.epochs * task.steps_per_epoch)
         print(
             f"  best rate {best:.2e} lies {inside} {low:.2e} … {high:.2e} "
             f"({np.log10(high / low):.2f} decades); {finding.updates} updates, {cost:.1%} of "
             f"{TRIALS} full runs",
             flush=True,
         )
-    differ = 10 ** np.abs(ends[0] - ends[1]).max() - 1
-    print(f"  the ends of the two differ by at most {differ:.0%}", flush=True)
+    differ = 10 ** np.ptp(ends, axis=0).max() - 1
+    print(f"  their ends differ by at most {differ:.0%}", flush=True)
 
 
 CENTER = -2.07
@@ -156,6 +162,8 @@ def main() -> None:
     sweeping.add_argument("--images", type=int, default=15_000)
     sweeping.add_argument("--epochs", type=int, default=2)
     sweeping.add_argument("--seeds", type=int, default=3)
+    sweeping.add_argument("--best", type=float, help="sweep nothing")
+    sweeping.add_argument("--finder-seeds", type=int, nargs="+", default=[0, 100])
     drawing = commands.add_parser("synthetic")
     drawing.add_argument("--draws", type=int, default=200)
     drawing.add_argument("--noise", type=float, default=0.1)
@@ -164,8 +172,11 @@ def main() -> None:
     if arguments.command == "synthetic":
         synthetic(arguments.draws, arguments.noise)
         return
+    images, epochs = arguments.images, arguments.epochs
     for model, optimizer in product(arguments.models, arguments.optimizers):
-        sweep(model, optimizer, arguments.images, arguments.epochs, arguments.seeds)
+        print(f"\n{model}, {optimizer}, {images} images: {epochs} epochs, {arguments.seeds} seeds")
+        task = fashion_mnist.task(MODELS[model], optimizer, epochs=epochs, subset=images)
+        sweep(task, arguments.seeds, arguments.best, arguments.finder_seeds)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""What reports and the dashboard cost.
+"""What it costs to look at a study: a status, a report, the dashboard.
 
-    python -m tests.benchmarks.pages report --trials 100 1000 5000
+    python -m tests.benchmarks.pages look --trials 100 1000 10000
     python -m tests.benchmarks.pages poll --trials 100 1000 5000
     python -m tests.benchmarks.pages beside
 
-`report` writes a report with the command line. `poll` asks the dashboard's server for a study,
-first whole and then as its page does again and again: without our figures, with them, and with the
-same ones stored by optuna-dashboard's own `save_plotly_graph_object`. `beside` runs eight workers
-with and without a dashboard that is being looked at.
+`look` runs `lrsearch status` and `lrsearch report`, each three times, and asks the dashboard's
+server once for the whole study and once more as its page then does: seconds of CPU. `poll` does the
+latter without our figures, with them, and with the same ones stored by optuna-dashboard's own
+`save_plotly_graph_object`. `beside` runs eight workers with and without a dashboard that is being
+looked at.
 """
 
 import argparse
 import io
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -56,15 +58,39 @@ run = "sleeper:Sleeper"
 """
 
 
-def report(folder: Path, trials: int) -> None:
+def look(folder: Path, trials: int) -> None:
     url = f"sqlite:///{folder}/{trials}.db"
-    synthetic_study(url, trials)
+    study = synthetic_study(url, trials)
+    study.storage.engine.dispose()
     path = folder / "report.html"
-    begun = time.perf_counter()
-    command = ["report", "--storage", url, "-o", str(path)]
-    subprocess.run([sys.executable, "-m", "lrsearch", *command], check=True, capture_output=True)
-    seconds = time.perf_counter() - begun
-    print(f"{trials:>6} trials  {seconds:6.2f} s  {path.stat().st_size / 1e6:5.2f} MB", flush=True)
+    imports = median_cpu("-c", "import lrsearch.cli.view, lrsearch.study, lrsearch.evaluation")
+    status = median_cpu("-m", "lrsearch", "status", "--storage", url)
+    report = median_cpu("-m", "lrsearch", "report", "--storage", url, "-o", str(path), "--force")
+    refresh(open_study(open_storage(url)))
+    storage = TrialPages(study.storage.engine.url)
+    app = wsgi(storage, Artifacts(storage, folder / "artifacts"))
+    begun = time.process_time()
+    _, size = ask(app, study.study_id, 0)
+    first = time.process_time() - begun
+    ask(app, study.study_id, trials)
+    again = time.process_time() - begun - first
+    print(
+        f"{trials:>6} trials  imports {imports:5.2f} s  status {status:5.2f} s  "
+        f"report {report:5.2f} s, {path.stat().st_size / 1e6:5.2f} MB  "
+        f"first poll {first:5.2f} s, {size / 1e6:5.2f} MB  next {again:5.2f} s",
+        flush=True,
+    )
+
+
+def median_cpu(*arguments: str) -> float:
+    """Return the seconds of CPU that a command of Python's takes, the median of three."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return statistics.median(seconds)
 
 
 def theirs(study: Study) -> None:
@@ -136,7 +162,7 @@ def beside(folder: Path) -> None:
                 [*command, "dashboard", "--port", "8199"],
                 cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            threading.Thread(target=look, args=(polls, workers), daemon=True).start()
+            threading.Thread(target=watch, args=(polls, workers), daemon=True).start()
         returned = workers.wait()
         seconds = time.perf_counter() - begun
         if watched:
@@ -151,7 +177,7 @@ def beside(folder: Path) -> None:
         )
 
 
-def look(polls: list[float], workers: "subprocess.Popen[bytes]") -> None:
+def watch(polls: list[float], workers: "subprocess.Popen[bytes]") -> None:
     while workers.poll() is None:
         begun = time.perf_counter()
         try:
@@ -167,7 +193,7 @@ def look(polls: list[float], workers: "subprocess.Popen[bytes]") -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("report", "poll", "beside"))
+    parser.add_argument("what", choices=("look", "poll", "beside"))
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 5000])
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -176,4 +202,4 @@ if __name__ == "__main__":
             beside(Path(name))
         else:
             for trials in arguments.trials:
-                {"report": report, "poll": poll}[arguments.what](Path(name), trials)
+                {"look": look, "poll": poll}[arguments.what](Path(name), trials)

@@ -17,10 +17,12 @@ from lrsearch.diagnosis import (
     inspect_network,
     load_supervised,
     patch,
+    prepare,
     train_trace,
     verdict,
 )
 from lrsearch.errors import TaskError
+from lrsearch.reporting import diagnosis_figures
 
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import shallow, stable, twenty
@@ -80,6 +82,19 @@ def test_clipping_bounds_the_step():
         before = after
 
 
+def test_a_study_may_clip_at_any_percentile_of_the_gradients_norms(monkeypatch):
+    monkeypatch.setattr("lrsearch.diagnosis.stability.STEPS", 60)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    norms = []
+    for percentile in ("p50", "p90", "p95", "p99"):
+        task = {"run": "networks:stable", "clip_norm": percentile}
+        spec = {"study": {"name": "clipped", "trials": 1}, "task": task}
+        prepared, trained = prepare(StudySpec.from_dict(spec), "cpu", base_lr_from_finder=False)
+        norms.append(prepared.task.options["clip_norm"])
+        assert trained.clip_norm == norms[-1]
+    assert 0 < norms[0] < norms[1] <= norms[2] <= norms[3]
+
+
 def test_a_stable_task_is_left_alone():
     found = diagnose(replace(stable, optimizer="adam"), low=1e-4, high=0.1, steps=200)
     assert found.unstable is None
@@ -116,6 +131,10 @@ def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_
         assert any(t.stable for t in short)
         assert cure.steps == found.full_run + cure.warmup_steps
         assert f"At {cure.base_lr:.3g} " in said
+    drawn = {figure.layout.title.text: figure for figure in diagnosis_figures(found)}
+    assert {"Loss against rate for each warmup length", "Loss by warmup length"} <= set(drawn)
+    lengths = {trace.name for trace in drawn["Loss against rate for each warmup length"].data}
+    assert {"no warmup", "clipped"} <= lengths
     assert found.cure is not None
     assert found.cure.base_lr >= found.unstable.base_lr
     options = {"warmup_steps": found.cure.warmup_steps, "clip_norm": found.cure.clip_norm}

@@ -125,6 +125,34 @@ def test_it_costs_little_and_two_runs_agree_within_a_third():
         assert 3 / 4 < one / other < 4 / 3
 
 
+def sleepy(layers=2):
+    """Sigmoids on sigmoids: at first the loss hardly moves at any rate."""
+    hidden = [nn.Linear(10, 32), nn.Sigmoid()]
+    for _ in range(layers - 1):
+        hidden += [nn.Linear(32, 32), nn.Sigmoid()]
+    return nn.Sequential(*hidden, nn.Linear(32, 4))
+
+
+def test_tests_begin_where_the_loss_has_left_its_first_plateau():
+    task = supervised(model=sleepy, optimizer="sgd")
+    found = find_lr(task)
+    assert "begin after" in found.notes[0]
+    assert found.updates <= 900
+    low, high = found.suggested
+    losses = {}
+    for rate in np.geomspace(0.03, 3.0, 5):
+        *_, last = task.run(Schedule(Constant(), float(rate)), epochs=40, seed=0, device="cpu")
+        losses[rate] = last.metrics["val_loss"]
+    assert low <= min(losses, key=losses.get) <= high
+    for test in found.tests:  # from a network that has begun to learn
+        assert test.losses[:10].mean() < 0.9 * math.log(4)
+
+
+def test_a_network_that_does_not_leave_its_plateau_is_said():
+    found = find_lr(supervised(model=lambda: sleepy(8), optimizer="sgd"))
+    assert "may be a guess" in found.notes[0]
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_the_best_of_a_sweep_of_constant_rates_lies_inside(optimizer):
     task = supervised(optimizer=optimizer, epochs=10)

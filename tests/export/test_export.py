@@ -141,6 +141,39 @@ def test_exported_takes_the_best_or_the_trial_asked_for(finished_study):
         read_answer(study, 99)
 
 
+def test_searched_options_of_adam_are_exported_as_they_were_trained(tmp_path):
+    from lrsearch import StudySpec, create_study
+    from lrsearch.tasks import load_task
+    from lrsearch.worker import work
+
+    spec = StudySpec.from_dict(
+        {
+            "study": {"name": "adam", "trials": 1},
+            "task": {
+                "run": "tests.diagnosis.networks:stable", "epochs": 1, "optimizer": "adam",
+            },
+            "space": {
+                "families": ["constant"],
+                "base_lr": 0.01,
+                "task.optimizer.one_minus_beta1": {},
+                "task.optimizer.eps": {},
+            },
+            "pruning": {"kind": "none"},
+        }
+    )  # fmt: skip
+    url = f"sqlite:///{tmp_path}/study.db"
+    create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
+    work(url, None, "cpu")
+    study = open_study(open_storage(url))
+    best = Exported.of(study, read_answer(study))
+    params = study.record(0).params
+    beta1, eps = 1 - params["task.optimizer.one_minus_beta1"], params["task.optimizer.eps"]
+    assert best.settings["optimizer"] == {"name": "adam", "eps": eps, "betas": [beta1, 0.999]}
+    assert f"betas=({beta1!r}, 0.999), eps={eps!r}" in FORMATS["lightning"](best)
+    assert f"epsilon={eps!r}, beta_1={beta1!r}, beta_2=0.999" in FORMATS["keras"](best)
+    assert f"eps={eps!r}, b1={beta1!r}, b2=0.999" in FORMATS["optax"](best)
+
+
 @pytest.mark.parametrize("lr_every", ["update", "epoch"])
 def test_a_run_that_a_prepended_warmup_makes_longer_is_exported_as_trained(
     lr_every, small_data, tmp_path

@@ -30,6 +30,9 @@ def cases(name, total_steps):
     if not families[name].has_own_warmup and name != "plateau":
         schedules.append(Schedule(families[name](), 0.3, Warmup("linear", 1 / 9, prepend=True)))
         schedules.append(Schedule(families[name](), 0.3, Warmup("linear", 0.1, from_zero=True)))
+    if name in ("cosine", "plateau"):
+        doubled = Warmup("linear", 0.1, doubled_at=(0.05, 0.175))
+        schedules.append(Schedule(families[name](), 0.3, doubled))
     every = [Exported(s, "s", 0, 0.5, Clock(total_steps, 10), running.LOSSES) for s in schedules]
     epochs = Clock(total_steps, 10, lr_every="epoch")
     return [*every, *(replace(best, clock=epochs) for best in every)]

@@ -27,7 +27,7 @@ NAMED = {"name": SCRIPT, "metric": SCRIPT, "worker": SCRIPT}
 
 def wait(browser: Chrome, script: str) -> object:
     """Return what a script gives, once that is true."""
-    return WebDriverWait(browser, 30).until(
+    return WebDriverWait(browser, 300).until(
         lambda driver: driver.execute_script(f"return {script}"), f"never true: {script}"
     )
 
@@ -185,9 +185,9 @@ def dashboard(tmp_path_factory) -> Iterator[tuple[str, Study]]:
         command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            for _ in range(300):
+            for _ in range(9000):
                 try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/meta", timeout=5).close()
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/meta", timeout=900).close()
                     break
                 except OSError:
                     assert process.poll() is None

@@ -19,7 +19,7 @@ from lrsearch.reporting.figures.training import training
 from lrsearch.schedules import Clock, sketched
 from lrsearch.search import rungs_of
 from lrsearch.storage import RunEnd
-from lrsearch.study.records import Divergence
+from lrsearch.study.results import Divergence
 from reporting.synthetic import EPOCHS, synthetic_data, synthetic_study
 
 SCRIPT = "<script>alert(1)</script>"

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from lrsearch.errors import ScheduleError
 from lrsearch.schedules import (
     Clock,
     Constant,
@@ -148,6 +149,39 @@ def test_multiple_after_a_warmup(family, total_steps, warmup):
         expected = np.concatenate([risen, FORMULAS[family.name](x, **asdict(shape))])
         curve = Schedule(shape, 0.1, warmup).curve(total_steps)
         np.testing.assert_allclose(curve, 0.1 * expected, rtol=1e-9, atol=1e-15, err_msg=str(shape))
+
+
+@pytest.mark.parametrize("shape", WARMUPS)
+@pytest.mark.parametrize("total_steps", LENGTHS)
+def test_a_doubled_warmup_has_from_there_on_the_rate_of_one_twice_as_long(shape, total_steps):
+    warmup = Warmup(shape, 0.1, 0.2, doubled_at=(0.05, 0.15))
+    steps = np.arange(total_steps)
+    length = total_steps * np.where(steps < 0.05 * total_steps, 0.1, 0.2)
+    length[steps >= 0.15 * total_steps - 1e-6] = 0.4 * total_steps
+    rising = steps < 0.4 * total_steps
+    risen = 0.2 + 0.8 * WARMUPS[shape](np.minimum(1, (steps + 1) / length)[rising])
+    falls = 1 - (steps[~rising] - 0.4 * total_steps) / (0.6 * total_steps)
+    curve = Schedule(families["linear"](), 1.0, warmup).curve(total_steps)
+    np.testing.assert_allclose(curve, np.concatenate([risen, falls]), rtol=1e-9, atol=1e-15)
+    assert Warmup(**warmup.to_dict()) == warmup
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"doubled_at": (0.2,)}, "each within a warmup"),
+        ({"doubled_at": (0.06, 0.05)}, "must increase"),
+        ({"fraction": 0.5, "doubled_at": (0.2,)}, "shorter than the run"),
+        ({"doubled_at": "0.05"}, "must be fractions"),
+        ({"doubled_at": (True,)}, "must be a number"),
+        ({"prepend": True, "doubled_at": (0.05,)}, "leave prepend or adjust out"),
+        ({"prepend": True, "adjust": True}, "leave prepend or adjust out"),
+        ({"adjust": 1}, "true or false"),
+    ],
+)
+def test_a_warmup_that_no_run_could_have_come_to_is_refused(changes, message):
+    with pytest.raises(ScheduleError, match=message):
+        Warmup(**{"shape": "linear", "fraction": 0.1, **changes})
 
 
 @pytest.mark.parametrize("shape", WARMUPS)

@@ -174,7 +174,7 @@ def test_suggest_schedule_in_an_optuna_script_of_ones_own():
 def test_every_parameter_of_every_family_is_in_the_space():
     names = set(parameters())
     shared = {"base_lr", "warmup"} | {
-        f"warmup_{n}" for n in ("steps", "start", "prepend", "from_zero")
+        f"warmup_{n}" for n in ("steps", "start", "prepend", "from_zero", "adjust")
     }
     assert shared < names
-    assert len(names) == 6 + sum(len(family.parameters()) for family in families.values())
+    assert len(names) == 7 + sum(len(family.parameters()) for family in families.values())

@@ -10,6 +10,7 @@ import time
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import text
 
 from lrsearch.storage import open_storage, sqlite, ticket_lock
 from lrsearch.storage.ticket_lock import TicketLock
@@ -90,6 +91,10 @@ def test_a_guard_that_forbids_a_transaction_ends_the_turn(storage, counter):
     with storage.guarded(forbid), pytest.raises(RuntimeError), storage.writing():
         pass
     assert all_are_done(counter)
+    with storage.guarded(forbid), storage.engine.connect() as connection:
+        with pytest.raises(RuntimeError):
+            connection.execute(text("SELECT 1"))
+        assert all_are_done(counter)  # also while the connection is kept
     assert storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s") == 1
 
 

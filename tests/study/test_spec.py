@@ -117,6 +117,29 @@ def test_task_options_may_be_searched():
     }
 
 
+def test_adams_own_options_have_usual_domains():
+    """An empty table takes the default; what is given of it is narrower."""
+    import optuna
+    from optuna.distributions import FloatDistribution
+
+    options = ("one_minus_beta1", "one_minus_beta2", "eps")
+    spec = StudySpec.from_dict(
+        changed("space", {f"task.optimizer.{name}": {} for name in options[:2]}
+                | {"task.optimizer.eps": {"high": 1e-6}})
+    )  # fmt: skip
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    trial = study.ask()
+    optimizer = spec.task_options(trial)["optimizer"]
+    assert {"name": "adam", **{name: optimizer[name] for name in options}} == optimizer
+    assert trial.distributions == {
+        "task.optimizer.one_minus_beta1": FloatDistribution(0.01, 0.5, log=True),
+        "task.optimizer.one_minus_beta2": FloatDistribution(1e-4, 0.1, log=True),
+        "task.optimizer.eps": FloatDistribution(1e-10, 1e-6, log=True),
+    }
+    with pytest.raises(SpecError, match="needs low and high"):
+        StudySpec.from_dict(changed("space", {"task.optimizer.weight_decay": {}})).task_options()
+
+
 def test_no_input_escapes_as_another_error():
     for value in (None, 1, [], "x", {"study": None}, {"study": {"name": 1}}, {"space": []}):
         with pytest.raises(LrsearchError):

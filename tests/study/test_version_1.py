@@ -110,10 +110,16 @@ def test_its_tables_become_those_of_now(url):
 
     assert read("SELECT version FROM lrsearch_version") == [(1,)]
     tables = [name for name in metadata.tables if not name.startswith("lrsearch_version")]
-    before = {name: (columns(name), read(f"SELECT * FROM {name}")) for name in tables}
+    new = {name for name in tables if not columns(name)}
+    assert new == {"lrsearch_seals"}
+    there = [name for name in tables if name not in new]
+    before = {name: (columns(name), read(f"SELECT * FROM {name}")) for name in there}
     for _ in range(2):  # and stay so
         storage = open_storage(url, create=False)
         assert read("SELECT version FROM lrsearch_version") == [(VERSION,)]
+        assert columns("lrsearch_seals") == [
+            c.name for c in metadata.tables["lrsearch_seals"].columns
+        ]
         for name, (old, rows) in before.items():
             table = metadata.tables[name]
             assert columns(name)[: len(old)] == old

@@ -2,7 +2,10 @@
 
 import copy
 import math
+import os
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from torch import nn
 
 from lrsearch.errors import DeviceError, TaskError
 from lrsearch.schedules import OneCycle, Plateau, Schedule, Warmup
-from lrsearch.tasks import Supervised, run_task, slots
+from lrsearch.tasks import Supervised, ranks, run_task, slots
 from lrsearch.worker import Run
 from lrsearch.worker.trainer import SingleRun
 from tests.tasks import networks
@@ -44,13 +47,9 @@ def children():
             command = (stat.parent / "cmdline").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if parent == os_pid() and "spawn_main" in command:
+        if parent == os.getpid() and "spawn_main" in command:
             found.add(int(stat.parent.name))
     return found
-
-
-def os_pid():
-    return int(Path("/proc/self").resolve().name)
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +109,26 @@ def test_what_fails_in_another_process_is_said_as_if_it_had_failed_in_this():
     task = supervised(networks.fails_elsewhere, networks.seventy, batch_size=9)
     with pytest.raises(TaskError, match="process 1 of 2: RuntimeError: CUDA out of memory"):
         next(run(task, Schedule(OneCycle(), 0.3)))
+
+
+def test_one_that_hangs_in_what_a_dead_one_was_to_answer_is_ended_as_well(monkeypatch):
+    """As a GPU's collective does, which nothing in the process can interrupt."""
+    monkeypatch.setattr(ranks, "LOOK", 0.01)
+    monkeypatch.setattr(ranks, "GRACE", 0.01)
+    ended = threading.Event()
+    monkeypatch.setattr(ranks.os, "kill", lambda pid, number: ended.set())
+    leader = ranks.Leader(["cpu", "cpu"], print)
+    dead, end = os.pipe()
+    os.close(end)
+    leader._others[0].process = SimpleNamespace(sentinel=dead, pid=None)
+    watching = threading.Thread(target=leader._watch)
+    watching.start()
+    assert not ended.wait(0.1)  # between epochs it waits for none of them
+    with leader.epoch(0):
+        assert ended.wait(60)
+    leader.close()
+    watching.join()
+    os.close(dead)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,15 @@ def test_one_domain_of_rates_for_several_batch_sizes_is_warned_of(sizes, warned)
     assert ("searches each size by itself" in notes) == warned
 
 
+@pytest.mark.parametrize(("trials", "early"), [(9, 3), (10, 2), (25, 1), (50, 0)])
+def test_adams_options_searched_too_early_are_warned_of(trials, early):
+    space = {f"task.optimizer.{name}": {} for name in ("one_minus_beta1", "eps", "one_minus_beta2")}
+    data = spec_of().to_dict()
+    data |= {"space": space, "study": data["study"] | {"trials": trials}}
+    notes = study_notes(StudySpec.from_dict(data), Honest())
+    assert sum("the tuning playbook" in note for note in notes) == early
+
+
 @pytest.fixture
 def launch(monkeypatch, capsys, tmp_path):
     """Launch a task of this file's in an empty folder; return exit status, output and errors."""

@@ -1,5 +1,6 @@
 """Torch's optimizers against their update rules in NumPy, and where torch leaves the textbook."""
 
+import inspect
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from lrsearch.errors import TaskError
 from lrsearch.schedules.domains import Float
+from lrsearch.tasks.adam import BETAS, SEARCHED
 from lrsearch.tasks.optimizers import OPTIMIZERS, build_optimizer, optimizer_kind
 
 WEIGHTS = np.array([1.0, -2.0, 0.5])
@@ -130,12 +132,32 @@ def test_adamws_decay_bypasses_the_averages_and_adams_does_not():
     assert coupled == pytest.approx(5 - 0.1)
 
 
+# Adam's own options, as they are searched
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam", "adamw"])
+def test_one_minus_a_beta_stands_for_it(name):
+    kind, options = optimizer_kind({"name": name, "one_minus_beta2": 0.25, "eps": 1e-6})
+    assert options == {"betas": [0.9, 0.75], "eps": 1e-6}
+    assert inspect.signature(kind.cls).parameters["betas"].default == BETAS
+    given = trained({"name": name, "betas": (0.75, 0.999)}, GRADIENTS, RATES, WEIGHTS)
+    stands = trained({"name": name, "one_minus_beta1": 0.25}, GRADIENTS, RATES, WEIGHTS)
+    np.testing.assert_array_equal(given, stands)
+    for option, domain in SEARCHED.items():
+        for value in domain.extremes():
+            build_optimizer({"name": name, option: value}, [torch.nn.Parameter(torch.ones(1))], 0.1)
+
+
 # What a study file may say
 
 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
+        ({"name": "adam", "one_minus_beta1": 0.0}, "must be in (0, 1], but got 0.0"),
+        ({"name": "adam", "one_minus_beta2": True}, "must be in (0, 1], but got True"),
+        ({"name": "adam", "one_minus_beta1": 0.1, "betas": [0.9, 0.9]}, "leave one of them out"),
+        ({"name": "momentum", "one_minus_beta1": 0.1}, "has no option 'one_minus_beta1'"),
         ("adamm", "the name 'adamm'; did you mean 'adam'?"),
         ("lion", "known: adam, adamw, momentum, nadam, nesterov, rmsprop, "),
         ({"momentum": 0.9}, "the name None"),

@@ -20,13 +20,13 @@ LEASE = 5.0
 
 
 def freeze(place, study, chance):
-    """Stop a worker until its trial is another's, or for some leases; return whether it was taken.
+    """Stop a worker until its trial is another's, or for many leases; return whether it was taken.
 
     Not for ever: it may hold a lock that all others wait for.
     """
     pid = chance.choice(place.wait_for(lambda: holders(study), "a worker with a trial"))
     os.kill(pid, signal.SIGSTOP)
-    patience = time.monotonic() + 6 * LEASE
+    patience = time.monotonic() + 60 * LEASE
     while pid in holders(study) and time.monotonic() < patience:
         time.sleep(0.1)
     os.kill(pid, signal.SIGCONT)

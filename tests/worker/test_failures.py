@@ -1,8 +1,10 @@
 """Storages that fail under the workers' feet: they recover or say why not, and lose nothing."""
 
 import os
+import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,6 +66,41 @@ def test_a_full_disk_is_waited_for(small_disk, place):
     assert "full" in place.said(worker)
     assert "Traceback" not in place.said(worker)
     check_complete(study, trials=1)
+
+
+def test_a_quota_is_waited_for_so_often_and_no_more(place):
+    """As a limit on the size of files, of which SQLite says less than of a full disk."""
+    study = place.create("trouble:Fake", trials=2)
+
+    def worker(retries):
+        code = (
+            f"import lrsearch.worker.worker as w; w.RETRIES = {retries}; "
+            "import sys; sys.argv = ['lrsearch', 'work', '--device', 'cpu']; "
+            "from lrsearch.cli import main; main()"
+        )
+        place.hold()
+        started = place.run(sys.executable, "-c", code)
+        place.wait_until_held()
+        size = (place.folder / "study.db-wal").stat().st_size
+        resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        place.let_go()
+        return started
+
+    given_up = worker(retries=2)
+    assert place.end(given_up) == 1
+    said = place.said(given_up)
+    assert said.count("trying again") == 2
+    assert "the storage has failed 3 times in a row: giving up" in said
+    assert said.splitlines()[-1].startswith("error: storage sqlite:///")
+    assert "a quota or a limit on the size of files reached?" in said.splitlines()[-1]
+
+    patient = worker(retries=10)
+    place.wait_for(lambda: "trying again" in place.said(patient), "the failure")
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(patient.pid, resource.RLIMIT_FSIZE, unlimited)  # there is room again
+    assert place.end(patient) == 0
+    assert "Traceback" not in place.logs()
+    check_complete(study, trials=2)
 
 
 @pytest.mark.slow
@@ -145,9 +182,14 @@ def test_a_database_server_that_crashes_and_comes_back_is_waited_for(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_configuration_that_kills_its_process_fails_alone(place, workers):
+@pytest.mark.parametrize(
+    ("storage_url", "workers"),
+    [("sqlite", "1"), ("sqlite", "2"), ("postgresql", "2")],
+    indirect=["storage_url"],
+)
+def test_a_configuration_that_kills_its_process_fails_alone(storage_url, place, workers):
     """One schedule in four does; each takes three workers along, and the study goes on."""
+    place.url = storage_url
     sections = {"workers": {"lease": 5.0, "max_failures": 99, "max_restarts": 3}}
     study = place.create("trouble:Deadly", trials=6, sampler={"kind": "random"}, **sections)
     launcher = place.start("launch", "study.toml", "--workers", workers)

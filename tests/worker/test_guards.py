@@ -24,6 +24,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypa
     real = Path.replace
 
     def replace(self, target):
+        assert not Path(target).exists()  # nothing has that name before it is whole
         calls.append(("replace", self.stat().st_size, str(self)))
         return real(self, target)
 

@@ -90,10 +90,10 @@ def through(proxy, storage_url):
 def test_a_silent_network_ends_in_an_error_and_at_once_where_the_process_is_to_leave(
     storage_url, proxy, monkeypatch
 ):
-    monkeypatch.setattr(postgresql, "ANSWER", 0.5)
     storage = open_storage(through(proxy, storage_url))
     with storage.engine.connect() as connection:
         connection.execute(text("SELECT 1"))
+        monkeypatch.setattr(postgresql, "ANSWER", 0.5)
         proxy.silent = True
         with pytest.raises(OperationalError) as caught:
             connection.execute(text("SELECT 1"))
@@ -102,11 +102,13 @@ def test_a_silent_network_ends_in_an_error_and_at_once_where_the_process_is_to_l
 
 
 def test_the_server_ends_what_takes_too_long(storage_url, monkeypatch):
-    monkeypatch.setattr(postgresql, "ANSWER", 0.5)
-    with open_storage(storage_url).engine.connect() as connection:
-        monkeypatch.setattr(postgresql, "ANSWER", 60.0)
+    storage = open_storage(storage_url)
+    storage.engine.dispose()
+    monkeypatch.setattr(postgresql, "ANSWER", 2.0)
+    with storage.engine.connect() as connection:
+        monkeypatch.setattr(postgresql, "ANSWER", 900.0)
         with pytest.raises(OperationalError, match="statement timeout"):
-            connection.execute(text("SELECT pg_sleep(60)"))
+            connection.execute(text("SELECT pg_sleep(900)"))
 
 
 WORK = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from optuna.distributions import FloatDistribution
@@ -59,21 +60,23 @@ def base_lr(data: StudyData) -> Figure:
             "gridcolor": FAINT,
         },
     )
+    shown = data.shown(data.valued)
     for family in data.families:
-        of_family = [trial for trial in data.valued if trial.family == family]
+        of_family = [trial for trial in shown if trial.family == family]
         outcomes = sorted({trial.outcome for trial in of_family})
         for outcome in outcomes:
             trials = [trial for trial in of_family if trial.outcome == outcome]
             _add(drawn, trials, "y", named=outcome == outcomes[0])
     for trials in filter(None, infeasible.values()):
-        _add(drawn, trials, "y2", named=False)
-    _mark_domain(drawn, data)
+        _add(drawn, data.shown(trials), "y2", named=False)
+    part = "" if len(shown) == len(data.valued) else f" · {len(shown)} of {len(data.valued)} trials"
+    _mark_domain(drawn, data, part)
     if data.good:
         drawn.update_yaxes(range=data.good, selector={"side": None, "anchor": None})
     return drawn
 
 
-def _add(drawn: Figure, trials: list[TrialRecord], axis: str, *, named: bool) -> None:
+def _add(drawn: Figure, trials: Sequence[TrialRecord], axis: str, *, named: bool) -> None:
     """Draw trials of one outcome, on `y` of one family, on `y2` of all."""
     outcome = trials[0].outcome
     family = "" if axis == "y2" else f"{trials[0].family}, "
@@ -95,17 +98,17 @@ def _add(drawn: Figure, trials: list[TrialRecord], axis: str, *, named: bool) ->
     )
 
 
-def _mark_domain(drawn: Figure, data: StudyData) -> None:
+def _mark_domain(drawn: Figure, data: StudyData, part: str) -> None:
     """Draw the edges of the domain searched, and say when the best lies at one."""
     searched = (t.distributions.get("base_lr") for t in data.trials)
     domains = [domain for domain in searched if isinstance(domain, FloatDistribution)]
     if not domains:
-        note(drawn, _LEGEND)
+        note(drawn, _LEGEND + part)
         return
     low, high = domains[0].low, domains[0].high
     for edge in (low, high):
         drawn.add_vline(edge, line={"color": FAINT, "dash": "dash", "width": 2})
-    text = f"{_LEGEND} · dashed: edges of the domain"
+    text = f"{_LEGEND} · dashed: edges of the domain{part}"
     if data.ranked and low < high:
         place = math.log(data.ranked[0].base_lr / low) / math.log(high / low)
         if place < _EDGE or place > 1 - _EDGE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,11 @@ def by_family(data: StudyData) -> Figure:
     ended = [trial for trial in data.trials if trial.outcome in OUTCOMES]
     if not ended:
         return empty(_TITLE, "no trial has finished yet")
+    grouped: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
+    for trial in ended:
+        grouped[trial.family, trial.outcome].append(trial)
+    shown = {trial.number for trial in data.shown(ended)}
+    size = Counter(trial.family for trial in ended)
     edges, margin = _value_axis(data)
     rows = {name: len(data.families) - i for i, name in enumerate(data.families)}
     drawn = figure(
@@ -33,7 +39,7 @@ def by_family(data: StudyData) -> Figure:
         xaxis={"title": plain(data.metric), "range": data.good or edges},
         yaxis={
             "tickvals": list(rows.values()),
-            "ticktext": [f"{name} ({sum(t.family == name for t in ended)})" for name in rows],
+            "ticktext": [f"{name} ({size[name]})" for name in rows],
             "range": [0.4, len(rows) + 0.6],
         },
         showlegend=False,
@@ -41,16 +47,17 @@ def by_family(data: StudyData) -> Figure:
     count = dict.fromkeys(OUTCOMES, 0)
     for name, row in rows.items():
         for outcome in OUTCOMES:
-            trials = [t for t in ended if (t.family, t.outcome) == (name, outcome)]
+            trials = grouped[name, outcome]
             count[outcome] += len(trials)
             if outcome == "complete":
                 _add_box(drawn, trials, row)
-            _add_points(drawn, trials, row, margin)
+            _add_points(drawn, [t for t in trials if t.number in shown], row, margin)
     note(
         drawn,
         f"filled: {count['complete']} complete, with quartiles · open: {count['pruned']} pruned · "
         f"in the margin: {count['failed to train']} failed to train (+), "
-        f"{count['diverged']} diverged (×){f' · {ZOOMED}' if data.good else ''}",
+        f"{count['diverged']} diverged (×){f' · {ZOOMED}' if data.good else ''}"
+        f"{f' · points of {len(shown)}' if len(shown) < len(ended) else ''}",
     )
     return drawn
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from lrsearch.evaluation import Confirmation, find_answer, find_confirmation
 from lrsearch.search import Rung
@@ -19,6 +20,23 @@ _MIN_GOOD = 5
 """Complete trials from which it makes sense to speak of good ones."""
 ZOOMED = "the better half; double-click for all"
 """What a figure says that shows the good values alone."""
+
+
+MANY = 3000
+"""Points of a figure: more lie over each other, and make it slow."""
+_ALWAYS = 10
+"""The best trials, which always have theirs."""
+Item = TypeVar("Item")
+
+
+def evenly(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Return at most so many items, the first and every so manieth after it.
+
+    Example:
+        >>> evenly(range(10), 4)
+        range(0, 10, 3)
+    """
+    return items[:: max(1, -(-len(items) // most))]
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,12 @@ class StudyData:
         pad = 0.15 * abs(best - middle)
         low, high = min(best, middle) - pad, max(best, middle) + pad
         return (low, high) if max(values) - min(values) > 2 * (high - low) else None
+
+    def shown(self, trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+        """Return the trials that have a point in a figure: all, or so many and the best."""
+        best = {trial.number for trial in self.ranked[:_ALWAYS]}
+        chosen = {trial.number for trial in evenly(trials, MANY)} | best
+        return [trial for trial in trials if trial.number in chosen]
 
     def saved(self, trial: TrialRecord) -> int:
         """Return how many epochs of a full run a trial did not take, or (negative) took beside."""

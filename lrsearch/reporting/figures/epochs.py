@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
-from lrsearch.reporting.figures.data import ZOOMED, StudyData
+from lrsearch.reporting.figures.data import ZOOMED, StudyData, evenly
 from lrsearch.reporting.figures.style import INK, LOOKS, empty, figure, note, plain, rounded
 from lrsearch.study import TrialRecord
 
@@ -19,8 +19,7 @@ def epochs(data: StudyData) -> Figure:
     reported = [trial for trial in data.trials if trial.by_epochs]
     if not reported:
         return empty(_TITLE, "no trial has trained an epoch yet")
-    every = max(1, -(-len(reported) // _CURVES))
-    shown = reported[::every]
+    shown = evenly(reported, _CURVES)
     drawn = figure(
         _TITLE,
         xaxis={
@@ -46,7 +45,7 @@ def epochs(data: StudyData) -> Figure:
                 hovertemplate=f"trial {best.number}, the best: %{{y:.4g}}<extra></extra>",
             )
         )
-    part = f" · {len(shown)} of {len(reported)} trials" if every > 1 else ""
+    part = f" · {len(shown)} of {len(reported)} trials" if len(shown) < len(reported) else ""
     if data.good:
         drawn.update_yaxes(range=data.good)
         part += f" · {ZOOMED}"

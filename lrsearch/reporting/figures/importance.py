@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import create_trial
 from plotly.graph_objects import Bar, Figure
 
-from lrsearch.reporting.figures.data import StudyData
+from lrsearch.reporting.figures.data import StudyData, evenly
 from lrsearch.reporting.figures.style import HUES, INK, MIN_ROWS, empty, figure, note, plain
 from lrsearch.study import TrialRecord
 
@@ -17,6 +17,8 @@ Direction = Literal["minimize", "maximize"]
 _TITLE = "What matters"
 _MIN_TRIALS = 10
 """Complete trials from which an importance says something."""
+_WEIGHED = 1000
+"""Trials of a row that are weighed, evenly from the best to the worst: more change no share."""
 _MIN_LABELLED = 0.12
 """The share from which there is room for a parameter's name."""
 _SHARED = {"schedule": INK, "base_lr": HUES[0], "warmup": HUES[1], "warmup_steps": HUES[4]}
@@ -92,7 +94,7 @@ def _importances(trials: Sequence[TrialRecord], direction: Direction) -> dict[st
     if not params or len({trial.mean for trial in trials}) < 2:
         return {}
     study = optuna.create_study(direction=direction)
-    for trial in trials:
+    for trial in evenly(trials, _WEIGHED):
         study.add_trial(
             create_trial(
                 value=trial.mean,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
-from lrsearch.reporting.figures.data import OUTCOMES, StudyData
+from lrsearch.reporting.figures.data import MANY, OUTCOMES, StudyData, evenly
 from lrsearch.reporting.figures.style import HUES, INK, empty, figure, note, plain
 
 _TITLE = "Progress of the search"
@@ -25,14 +26,17 @@ def progress(data: StudyData) -> Figure:
         yaxis={"title": plain(data.metric)},
         legend={"x": 1, "xanchor": "right", "y": 0.02, "yanchor": "bottom"},
     )
+    shown = evenly(points, MANY)
+    if len(shown) < len(points):  # the line stays as it is without what lies on it
+        best = best[:1] + [after for before, after in pairwise(best) if before[1] != after[1]]
     drawn.add_trace(
         Scatter(
-            x=np.array([at for at, _, _ in points], dtype=np.int32),
-            y=np.array([value for _, value, _ in points], dtype=np.float32),
+            x=np.array([at for at, _, _ in shown], dtype=np.int32),
+            y=np.array([value for _, value, _ in shown], dtype=np.float32),
             mode="markers",
             marker={"color": INK, "size": 5, "opacity": 0.8},
             name="full runs",
-            customdata=np.array([number for *_, number in points], dtype=np.int32),
+            customdata=np.array([number for *_, number in shown], dtype=np.int32),
             hovertemplate="trial %{customdata}: %{y:.4g}<extra></extra>",
         )
     )
@@ -46,11 +50,12 @@ def progress(data: StudyData) -> Figure:
             hovertemplate="%{y:.4g} after %{x} epochs<extra></extra>",
         )
     )
+    part = f" · {len(shown)} of {len(points)} full runs" if len(shown) < len(points) else ""
     unpruned = data.rungs[-1].epochs * sum(trial.outcome in OUTCOMES for trial in data.trials)
     note(
         drawn,
         f"{spent} epochs spent, where one full run of each trial would have taken {unpruned} · the "
-        "line falls where a further seed corrects the best",
+        f"line falls where a further seed corrects the best{part}",
     )
     return drawn
 
@@ -65,6 +70,8 @@ def _history(
     points: list[tuple[int, float, int]] = []
     best: list[tuple[int, float]] = []
     values: dict[int, list[float]] = defaultdict(list)
+    means: dict[int, float] = {}
+    leader = -1
     for end in data.run_ends:
         spent += end.epochs
         trial = trials.get(end.trial)
@@ -73,5 +80,8 @@ def _history(
             continue
         values[end.trial].append(trial.reports[rung.step])
         points.append((spent, trial.reports[rung.step], end.trial))
-        best.append((spent, pick(map(fmean, values.values()))))
+        means[end.trial] = fmean(values[end.trial])
+        rivals = means if leader in (-1, end.trial) else (leader, end.trial)
+        leader = pick(rivals, key=means.__getitem__)
+        best.append((spent, means[leader]))
     return spent, points, best

@@ -68,7 +68,7 @@ class Pack:
         states: what each member goes on from, all from the same epoch.
 
     Raises:
-        TaskError: if the task cannot train so, or a schedule prepends a warmup.
+        TaskError: if the task cannot train so, or a schedule prepends a warmup or adjusts it.
         ValueError: if the states are of several epochs.
     """
 
@@ -88,6 +88,8 @@ class Pack:
             raise ValueError(f"a pack's members must be at one epoch, but are at {sorted(begun)}")
         if any(schedule.warmup and schedule.warmup.prepend for schedule in schedules):
             raise TaskError("a prepended warmup makes a run longer than the others; train it alone")
+        if any(schedule.adjusts for schedule in schedules):
+            raise TaskError("a pack's rates are known an epoch ahead; adjust a warmup alone")
         self.task = task
         self.members = list(range(len(schedules)))
         """Who trains on; each keeps its number."""
