@@ -135,6 +135,7 @@ def _epochs_to_the_end(confirming: Study, index: int) -> float | None:
     for trial in confirming.records(epochs=True):
         if trial.entry == index and trial.complete:
             values = [row.metrics[metric] for row in trial.epochs]
-            near = [value >= END_VALUE_SHARE * values[-1] for value in values]
+            reach = values[-1] - (1 - END_VALUE_SHARE) * abs(values[-1])  # it may be negative
+            near = [value >= reach for value in values]
             took.append(near.index(True) + 1)
     return float(np.mean(took)) if took else None
