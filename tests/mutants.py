@@ -374,14 +374,6 @@ MUTANTS = (
         "-lease-{0:08}.pt",
         f"{RESUME}::test_damaged_checkpoints_are_left_out_and_named",
     ),
-    _mutant(
-        "row and report are two transactions",
-        "worker/trial.py",
-        "        with self.recorder.transaction():\n            self.recorder.record(row)",
-        "        if True:\n            self.recorder.record(row)",
-        "tests/worker/test_kills.py::test_whatever_step_a_worker_is_killed_at_nothing_is_lost"
-        "_doubled_or_changed[sqlite]",
-    ),
     # --- checksums
     _mutant(
         "checksum of a checkpoint is not compared",

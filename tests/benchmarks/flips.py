@@ -248,14 +248,15 @@ def main() -> int:
 
 
 def sampled(todo: list[Any], count: int) -> list[Any]:
-    """Return so many of all kinds of files, evenly."""
+    """Return so many of all kinds of files, most of databases, whose groups are the largest."""
     by_kind: dict[tuple[Any, str], list[Any]] = defaultdict(list)
     for each in todo:
         by_kind[each[1], each[3].kind].append(each)
     chosen: list[Any] = []
     groups = sorted(by_kind.values(), key=len)
     for index, group in enumerate(groups):
-        share = min(len(group), (count - len(chosen)) // (len(groups) - index))
+        most = len(group) if group[0][3].kind in ("database", "checkpoint") else count // 25
+        share = min(most, len(group), (count - len(chosen)) // (len(groups) - index))
         chosen += [group[len(group) * each // share] for each in range(share)]
     return chosen
 

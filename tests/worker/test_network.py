@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 
+import psycopg
 import pytest
 from place import check_curves
 from sqlalchemy import make_url, text
@@ -166,6 +167,15 @@ def test_the_wait_until_a_connection_is_given_up_holds_for_connecting_too(
     storage_url, proxy, monkeypatch
 ):
     monkeypatch.setattr(postgresql, "CONNECT", 2.0)
+    waits = []
+    real = psycopg.Connection.connect.__func__
+
+    def connect(cls, *args, **kwargs):
+        waits.append(kwargs.get("connect_timeout"))  # else psycopg's own, of minutes
+        return real(cls, *args, **kwargs)
+
+    monkeypatch.setattr(psycopg.Connection, "connect", classmethod(connect))
     proxy.silent = True
     with pytest.raises(Exception, match="timeout expired"):
         open_storage(through(proxy, storage_url))
+    assert set(waits) == {2}
