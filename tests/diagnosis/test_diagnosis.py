@@ -110,9 +110,19 @@ def test_a_task_in_which_nothing_trains_is_said():
         diagnose(task, low=1e-3, high=0.3, steps=20)
 
 
+@pytest.fixture
+def one_thread():
+    """As in workers and commands: twenty layers magnify the last bit of a sum to another outcome."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_said():
-    found = diagnose(twenty, low=1e-3, high=0.1, steps=150)
+    found = diagnose(twenty, low=1e-3, high=0.1, steps=150, seed=1)
     said = "\n".join(verdict(found))
     assert found.unstable is not None
     assert found.unstable.base_lr <= 10.01 * found.best.base_lr
@@ -139,8 +149,8 @@ def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_
     assert found.cure.base_lr >= found.unstable.base_lr
     options = {"warmup_steps": found.cure.warmup_steps, "clip_norm": found.cure.clip_norm}
     steps = 300 + found.cure.warmup_steps
-    again = train_trace(twenty, found.cure.base_lr, steps=steps, seed=1, device="cpu", **options)
-    without = train_trace(twenty, found.cure.base_lr, steps=steps, seed=1, device="cpu")
+    again = train_trace(twenty, found.cure.base_lr, steps=steps, seed=2, device="cpu", **options)
+    without = train_trace(twenty, found.cure.base_lr, steps=steps, seed=2, device="cpu")
     assert not again.infeasible
     assert again.final_loss < without.final_loss or without.infeasible
 
