@@ -112,7 +112,7 @@ def test_a_task_in_which_nothing_trains_is_said():
 
 @pytest.fixture
 def one_thread():
-    """As in workers and commands: twenty layers magnify the last bit of a sum to another outcome."""
+    """As in workers and commands: twenty layers magnify the last bit of a sum."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
