@@ -65,15 +65,15 @@ MUTANTS = (
     _mutant(
         "lease handed back is renewed",
         "storage/leases.py",
-        ".where(self.is_open(), leases.c.expires > HANDED_BACK)",
-        ".where(self.is_open())",
+        ".where(leases.c.ended.is_(None), leases.c.expires > HANDED_BACK)",
+        ".where(leases.c.ended.is_(None))",
         f"{CONFORMANCE}::test_a_trial_handed_back_is_taken_at_once_also_when_a_heartbeat_comes_late",
     ),
     _mutant(
         "lease of a finished trial holds",
         "storage/leases.py",
-        "            .where(exists().where(trials.c.trial_id == self.trial_id, running))\n",
-        "",
+        'trials.c.trial_id == bindparam("trial"), trials.c.state == TrialState.RUNNING',
+        'trials.c.trial_id == bindparam("trial")',
         f"{CONFORMANCE}::test_a_trial_that_somebody_finished_by_hand_is_left_alone[sqlite]",
     ),
     _mutant(
@@ -247,8 +247,8 @@ MUTANTS = (
     _mutant(
         "crashes count an epoch that was trained again as new",
         "storage/metrics.py",
-        "new = 0 if same.rowcount else 1",
-        "new = 1",
+        "new = 0 if connection.execute(_FORGET, key).rowcount else 1",
+        "new = 1 if connection.execute(_FORGET, key) else 1",
         f"{RESUME}::test_a_worker_that_crashes_is_restarted_so_often_and_no_more",
     ),
     _mutant(
@@ -363,8 +363,8 @@ MUTANTS = (
     _mutant(
         "report of a finished trial is stored",
         "storage/engine.py",
-        "            self.check_trial_is_updatable(trial_id, state)\n            connection",
-        "            connection",
+        "            self.check_trial_is_updatable(trial_id, state)\n            yield connection",
+        "            yield connection",
         f"{TICKETS}::test_a_report_is_stored_as_optuna_stores_it",
     ),
     _mutant(
@@ -442,7 +442,7 @@ MUTANTS = (
     _mutant(
         "sweeping after the end is left out",
         "worker/trainer.py",
-        "        self.checkpoints.remove(lease.number)\n        self.on_end(",
+        "        self._remove_checkpoints(lease.number)\n        self.on_end(",
         "        self.on_end(",
         f"{RESUME}::test_damaged_checkpoints_are_left_out_and_named",
     ),

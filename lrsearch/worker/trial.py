@@ -227,11 +227,6 @@ class TrialInTraining:
             with self.recorder.transaction():
                 self._describe()
         attrs = self.trial.user_attrs
-        if Schedule.from_dict(attrs[Attribute.SCHEDULE]) != self.schedule:
-            raise TaskError(
-                "the stored parameters are not those of the stored schedule: the database was "
-                "damaged, or changed by hand"
-            )
         if Attribute.DEGENERATE in attrs:
             self.trial.set_constraint(Constraint.FAILED_TO_TRAIN, 1.0)
             return Outcome(TrialState.PRUNED)
@@ -253,10 +248,20 @@ class TrialInTraining:
         """Return what is trained: as asked, or what that came to where its warmup was adjusted.
 
         That is settled in a trial's first run, and its other runs train just that.
+
+        Raises:
+            TaskError: if what is stored is no such schedule.
         """
-        kept = self.trial.user_attrs.get(Attribute.SCHEDULE) if asked.adjusts else None
-        known = asked if kept is None else Schedule.from_dict(kept)
-        return asked if known.adjusts else known
+        kept = self.trial.user_attrs.get(Attribute.SCHEDULE)
+        if kept is None:
+            return asked
+        known = Schedule.from_dict(kept)
+        if _unadjusted(known) != _unadjusted(asked):
+            raise TaskError(
+                "the stored parameters are not those of the stored schedule: the database was "
+                "damaged, or changed by hand"
+            )
+        return known if asked.adjusts and not known.adjusts else asked
 
     def _keep_schedule(self, known: Schedule) -> None:
         """Keep what the schedule has come to by now; once that is settled, later runs train it."""
@@ -338,3 +343,10 @@ class TrialInTraining:
         self.trial.set_constraint(Constraint.DIVERGED, 1.0)
         place = {"run": row.run, "epoch": row.epoch, "step": row.step, "lr": row.lr}
         self.trial.set_user_attr(Attribute.DIVERGED, place)
+
+
+def _unadjusted(schedule: Schedule) -> Schedule:
+    """Return a schedule without what the adjusting of its warmup has come to."""
+    if schedule.warmup is None:
+        return schedule
+    return replace(schedule, warmup=replace(schedule.warmup, adjust=False, doubled_at=()))

@@ -9,6 +9,7 @@ import pytest
 from lrsearch import StudySpec, cli, create_study, open_storage, open_study
 from lrsearch.cli.options import allow
 from lrsearch.errors import StudyError
+from lrsearch.storage.seals import seal_study
 from lrsearch.study import SPEC, read_status
 from lrsearch.study.trust import named_code
 
@@ -100,7 +101,9 @@ def test_a_batch_system_says_in_the_environment_that_workers_may_run_it(trust, m
     monkeypatch.setattr(sys, "argv", ["lrsearch", "work", "--device", "cpu"])
     if trust:
         monkeypatch.setenv("LRSEARCH_TRUST", "1")
-    cli.main()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
     assert asked["trusted"] is trust
 
 
@@ -119,6 +122,8 @@ def test_a_study_that_somebody_has_changed_is_another(elsewhere):
     spec = study.optuna.user_attrs[SPEC]
     spec["task"]["data_dir"] = "/somewhere/else"
     study.optuna.set_user_attr(SPEC, spec)
+    with study.storage.writing() as connection:  # by somebody who knows of seals
+        seal_study(connection, study.study_id)
     with pytest.raises(StudyError, match="noted:Task"):
         allow(open_study(open_storage(elsewhere)), trust=False)
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from optuna.trial import FixedTrial, TrialState, create_trial
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from lrsearch import (
     Progress,
@@ -35,7 +35,7 @@ from lrsearch.evaluation import (
 )
 from lrsearch.reporting import confirmation_page, make_report, refresh, write_page
 from lrsearch.storage import NoTrialReason, read_metrics, read_note
-from lrsearch.storage.tables import metrics
+from lrsearch.storage.tables import metrics, seals
 from lrsearch.study import Confirmed
 from lrsearch.tasks import load_task
 from lrsearch.worker import work
@@ -254,8 +254,9 @@ def rewrite(study, confirming, row, values):
             update(metrics)
             .where(metrics.c.study_id == confirming.study_id, metrics.c.trial == row.trial)
             .where(metrics.c.epoch == row.epoch)
-            .values(metrics=values)
+            .values(metrics=values, checksum=None)
         )
+        connection.execute(delete(seals))
 
 
 def lrsearch(*arguments):
