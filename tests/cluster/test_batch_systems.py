@@ -25,7 +25,7 @@ def test_its_worker_is_one_of_ours():
     help_of = CliRunner().invoke(app, [command[0], "--help"], env={"COLUMNS": "200"}).output
     assert all(option in help_of for option in command if option.startswith("--"))
     names = {variable["name"] for variable in container["env"]}
-    assert names == {"LRSEARCH_STORAGE", "LRSEARCH_FILES", "LRSEARCH_TRUST", "PGPASSWORD"}
+    assert names == {"LRSEARCH_STORAGE", "LRSEARCH_FILES", "PGPASSWORD"}
     rules = MANIFEST["spec"]["podFailurePolicy"]["rules"]
     (ends,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
     assert ends == [1, worker.FAILING]
