@@ -57,6 +57,20 @@ def made_by_this_optuna(connection: Connection) -> bool:
     return connection.execute(query).scalar() == optuna.__version__
 
 
+class _Versions:
+    """Optuna's manager of versions, which optuna-dashboard asks: made when it is asked."""
+
+    def __init__(self, storage: RDBStorage) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        from optuna.storages._rdb.storage import _VersionManager
+
+        storage = self._storage
+        manager = _VersionManager(storage.url, storage.engine, storage.scoped_session)
+        return getattr(manager, name)
+
+
 def construct(storage: RDBStorage, url: str, engine_options: dict[str, Any]) -> None:
     """Do what `RDBStorage.__init__` does, where the tables are there and of this version.
 
@@ -70,6 +84,7 @@ def construct(storage: RDBStorage, url: str, engine_options: dict[str, Any]) -> 
     storage.heartbeat_stale_trial_callback = storage.failed_trial_callback = None
     storage.engine = create_engine(url, **engine_options)
     storage.scoped_session = scoped_session(sessionmaker(bind=storage.engine))
+    storage._version_manager = _Versions(storage)  # type: ignore[assignment]
 
 
 def read_report(value: float | None, kind: Any) -> float:
