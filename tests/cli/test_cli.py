@@ -329,7 +329,8 @@ def test_the_dashboard_shows_the_study_on_loopback(finished_study, tmp_path):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands(run, monkeypatch, shell):
-    status, out, _ = run("--show-completion", shell)
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: (shell, f"/bin/{shell}"))
+    status, out, _ = run("--show-completion")
     assert status == 0
     assert "_LRSEARCH_COMPLETE" in out
 
