@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 import optuna
 import pytest
+from hypothesis import settings
 from sqlalchemy import Connection, Engine, event, make_url
 
 from lrsearch.storage import Storage, open_storage
@@ -22,6 +23,8 @@ _STATE = TemporaryDirectory(prefix="lrsearch-state-")
 os.environ["XDG_STATE_HOME"] = _STATE.name  # which studies are trusted; processes inherit it
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+settings.register_profile("any machine", deadline=None)  # however slow it is
+settings.load_profile("any machine")
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -77,7 +77,7 @@ def _how_to_join(server: Server) -> str:
         lines.append("Other machines cannot reach it; for that name an address with --host.")
     else:
         lines += [
-            "On another one (LRSEARCH_FILES, a folder that they share or a URL, keeps checkpoints):",
+            "On another one (LRSEARCH_FILES, a shared folder or a URL, keeps checkpoints):",
             f"  scp -p {name}:{password} ~/.pgpass",
             f"  export LRSEARCH_STORAGE={server.url(name if server.everywhere else '')}",
             "  lrsearch resume",
