@@ -33,6 +33,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -63,6 +64,9 @@ COLLAPSED = 0.5
 KEPT = 0.3
 """The share of its epochs in which a search confirms what it has found."""
 CONFIRMED = 4
+RATES_FIRST = 6
+GROUPED = {"kind": "tpe", "multivariate": True, "group": True, "per_family": 2}
+"""The sampler that lrsearch had before."""
 
 NETWORKS = "tests.benchmarks.networks"
 TASKS: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
@@ -209,9 +213,9 @@ class Complete(NamedTuple):
     found: HandOver
 
 
-def lrsearch(asked: Asked) -> Trace:
-    """Search as a worker does."""
-    spec = spec_of(asked)
+def lrsearch(asked: Asked, **sections: Any) -> Trace:
+    """Search as a worker does, with the default settings but for some sections."""
+    spec = spec_of(asked, **sections)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"sqlite:///{folder}/study.db")
         study = create_study(storage, spec, _task(asked.task, asked.full))
@@ -235,6 +239,14 @@ def lrsearch(asked: Asked) -> Trace:
         for mark in asked.marks
         if (before := [found for found in trace if found.spent <= mark])
     }
+
+
+def lrsearch_rates_first(asked: Asked) -> Trace:
+    """Search alike, but first look for the rate: a few of them under one plain schedule."""
+    _, (low, high) = TASKS[asked.task]
+    rates = np.geomspace(low, high, RATES_FIRST + 2)[1:-1]
+    plain = [{"schedule": "linear", "base_lr": float(rate)} for rate in rates]
+    return lrsearch(asked, schedules=plain)
 
 
 def horizons_one_seed(asked: Asked) -> Trace:
@@ -358,6 +370,9 @@ ARMS: dict[str, Callable[[Asked], Trace]] = {
     "Optuna's defaults, confirmed": optunas_defaults_confirmed,
     "horizons, one seed": horizons_one_seed,
     "lrsearch": lrsearch,
+    "lrsearch, random sampling": partial(lrsearch, sampler={"kind": "random"}),
+    "lrsearch, TPE grouped": partial(lrsearch, sampler=GROUPED),
+    "lrsearch, rates first": lrsearch_rates_first,
 }
 
 

@@ -4,7 +4,6 @@ import copy
 import math
 import os
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +16,7 @@ from lrsearch.tasks import Supervised, ranks, run_task, slots
 from lrsearch.worker import Run
 from lrsearch.worker.trainer import SingleRun
 from tests.tasks import networks
+from tests.worker.place import spawned_by
 
 EPOCHS = 4
 
@@ -38,24 +38,10 @@ def check_same(found, expected, **tolerance):
     assert [step for step, _ in found.curve] == [step for step, _ in expected.curve]
 
 
-def children():
-    """Return the processes that this one has started to train with it."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            command = (stat.parent / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == os.getpid() and "spawn_main" in command:
-            found.add(int(stat.parent.name))
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_left():
     yield
-    assert not children()
+    assert not spawned_by(os.getpid())
     assert not torch.distributed.is_initialized()
 
 
@@ -98,10 +84,10 @@ def test_in_single_precision_too_until_a_pruner_ends_all_processes():
     rounds = single.run()
     for _, alone in zip(range(2), run(task, schedule, "cpu"), strict=False):
         check_same(next(rounds)[0], alone, rel=1e-4, abs=1e-5)
-        assert len(children()) == 1
+        assert len(spawned_by(os.getpid())) == 1
     single.keep([])
     assert next(rounds, None) is None
-    assert not children()
+    assert not spawned_by(os.getpid())
 
 
 @pytest.mark.slow

@@ -168,6 +168,20 @@ def lives(pid: int) -> bool:
         return False
 
 
+def spawned_by(pid: int) -> set[int]:
+    """Return the processes that one has spawned, as `multiprocessing` does."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            command = (stat.parent / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == pid and "spawn_main" in command:
+            found.add(int(stat.parent.name))
+    return found
+
+
 def outcome(study: Study) -> list[tuple[Any, ...]]:
     """Return all that a study found: every trial's params, state, value and learning curve."""
     return [

@@ -2,10 +2,9 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
-from place import check_curves
+from place import check_curves, spawned_by
 from sqlalchemy import select
 
 from lrsearch.errors import TaskError
@@ -13,20 +12,6 @@ from lrsearch.storage.tables import workers
 from lrsearch.worker import RANK_LOST, work
 
 TWO = ("--device", "cpu", "--gpus-per-trial", "2")
-
-
-def others_of(pid):
-    """Return the processes that train together with a worker."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            command = (stat.parent / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == pid and "spawn_main" in command:
-            found.append(int(stat.parent.name))
-    return found
 
 
 @pytest.mark.slow
@@ -44,7 +29,7 @@ def test_its_processes_end_with_each_other_and_the_trial_goes_on_with_the_same_n
         hold.touch()
         worker = place.start("work", *TWO)
         pid = place.wait_until_held()
-        (other,) = others_of(worker.pid)
+        (other,) = spawned_by(worker.pid)
         assert pid == (worker.pid, other)[rank]
         return worker, other, hold
 
