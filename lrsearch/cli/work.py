@@ -49,12 +49,13 @@ def work(
     LRSEARCH_TRUST=1 lets it run the code that the study names. Under SLURM, any number of
     preemptible jobs:
 
-    \b
+    ```bash
     #!/bin/bash
     #SBATCH --array=1-16 --gres=gpu:1 --requeue --signal=TERM@60
     export LRSEARCH_STORAGE=postgresql+psycopg://me@db-host/lrsearch
     export LRSEARCH_FILES=/shared/lrsearch LRSEARCH_TRUST=1  # or s3://BUCKET/lrsearch
     srun lrsearch work --device cuda
+    ```
     """
     from lrsearch import worker
     from lrsearch.errors import RankLostError

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.main import get_command
 
 from lrsearch import cli, families, load_schedule, open_storage, open_study
 
@@ -132,17 +133,20 @@ def test_the_storage_may_come_from_the_environment(run, finished_study, monkeypa
     assert json.loads(run("export", "--trial", "0")[1])["trial"] == 0
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("find-lr", "diagnose", "launch", "resume", "work", "status", "stop", "trials"),
-        *("confirm", "compare", "export", "train", "report", "schedules", "dashboard"),
-    ],
-)
-def test_help_names_every_option(run, command):
-    status, out, _ = run(command, "--help")
+COMMANDS = get_command(cli.app).commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_option_and_keeps_the_lines_of_a_script(run, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = run(name, "--help")
     assert status == 0
-    assert command in out
+    for parameter in COMMANDS[name].params:
+        assert all(option in out for option in parameter.opts if option.startswith("-"))
+    assert "\b" not in COMMANDS[name].help  # click's mark for lines to keep, which joins them here
+    shown = [line.strip() for line in out.splitlines()]
+    for script in re.findall(r"```bash\n(.*?)```", COMMANDS[name].help, re.DOTALL):
+        assert all(line.strip() in shown for line in script.strip().splitlines())
 
 
 @pytest.mark.parametrize(
