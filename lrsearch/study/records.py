@@ -13,6 +13,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from lrsearch.errors import ScheduleError
 from lrsearch.schedules import Clock, LrEvery, Schedule, same_curve, sketched
 from lrsearch.search import Rung
 from lrsearch.storage import FINISHED, EpochMetrics, Storage, read_metrics, trial_id_of
@@ -164,14 +165,13 @@ def as_record(
         epochs: the trial's, if they are wanted.
     """
     attrs = trial.user_attrs
-    schedule = attrs.get(Attribute.SCHEDULE)
     return TrialRecord(
         number=trial.number,
         id=trial_id_of(trial),
         state=trial.state,
         params=trial.params,
         distributions=trial.distributions,
-        schedule=Schedule.from_dict(schedule) if schedule else None,
+        schedule=read_schedule(trial),
         total_steps=int(attrs.get(Attribute.TOTAL_STEPS, 0)),
         lr_every=attrs.get(Attribute.LR_EVERY) or _lr_every(trial, spec),
         rungs=rungs,
@@ -189,6 +189,15 @@ def as_record(
     )
 
 
+def read_schedule(trial: FrozenTrial | Trial) -> Schedule | None:
+    """Return the schedule that is stored with a trial; `None` if none is, or none can be read."""
+    stored = trial.user_attrs.get(Attribute.SCHEDULE)
+    try:
+        return None if stored is None else Schedule.from_dict(stored)
+    except ScheduleError:
+        return None  # damaged; whoever trains it next says so, and the others are still read
+
+
 def find_duplicate(trial: Trial, spec: StudySpec, rungs: Sequence[Rung]) -> TrialRecord | None:
     """Return a trial that has trained just what a trial that begins is to train.
 
@@ -202,9 +211,9 @@ def find_duplicate(trial: Trial, spec: StudySpec, rungs: Sequence[Rung]) -> Tria
             continue
         if Attribute.SCHEDULE not in attrs or Attribute.DUPLICATE_OF in attrs:
             continue
-        base_lr = other.user_attrs[Attribute.SCHEDULE]["base_lr"]
+        base_lr = attrs[Attribute.SCHEDULE].get("base_lr", math.nan)
         if not math.isclose(base_lr, beginning.base_lr, rel_tol=MAX_BASE_LR_DIFFERENCE):
-            continue  # before anything of it is read: there may be thousands
+            continue  # before anything more of it is read: there may be thousands
         if beginning.same_as(record := as_record(other, spec, rungs)):
             return record
     return None

@@ -24,7 +24,15 @@ from lrsearch.errors import TaskError, nearest
 from lrsearch.schedules import Schedule, is_degenerate
 from lrsearch.search import Rung
 from lrsearch.storage import END, EpochMetrics
-from lrsearch.study import Attribute, Constraint, StudySpec, TrialRecord, as_record, find_duplicate
+from lrsearch.study import (
+    Attribute,
+    Constraint,
+    StudySpec,
+    TrialRecord,
+    as_record,
+    find_duplicate,
+    read_schedule,
+)
 from lrsearch.tasks import Progress, Task, check_importable, clock_of, load_task, with_options
 from lrsearch.worker.recorder import Recorder
 
@@ -252,11 +260,10 @@ class TrialInTraining:
         Raises:
             TaskError: if what is stored is no such schedule.
         """
-        kept = self.trial.user_attrs.get(Attribute.SCHEDULE)
-        if kept is None:
+        if Attribute.SCHEDULE not in self.trial.user_attrs:
             return asked
-        known = Schedule.from_dict(kept)
-        if _unadjusted(known) != _unadjusted(asked):
+        known = read_schedule(self.trial)
+        if known is None or _unadjusted(known) != _unadjusted(asked):
             raise TaskError(
                 "the stored parameters are not those of the stored schedule: the database was "
                 "damaged, or changed by hand"

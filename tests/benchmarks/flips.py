@@ -8,7 +8,8 @@ run, with all their files: the database and its log, checkpoints, the workers' l
 the lock file, the study file. For each block of each file one byte is changed in a copy. Of the
 ended study the copy is then read (status, trials, export); the other is worked on to its end, and
 then read. Each command must end with what it gives for the study as it was, or with one line that
-says what is wrong; never with other numbers, never with a traceback.
+says what is wrong; never with other numbers, never with a traceback. A trial in training may fail,
+by an error that says so, and another is begun in its place.
 
 The log of a database that was not closed is a special case: SQLite itself drops what follows a
 damaged place in it, as after a power cut. So it is only worked on: the end must be the same.
@@ -138,6 +139,9 @@ def work_and_read(url: str, folder: Path) -> Any:
     if status:
         return [(status, "", wrong)]
     study = open_again(url)
+    if failed := [record.error for record in study.records() if record.error]:
+        assert all("damaged" in error for error in failed), failed
+        return [(1, "", f"error: {error}") for error in failed]
     check(study)
     return repr(outcome(study))
 

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from place import check_curves, lives, outcome, worker_pids
 from sqlalchemy import func, inspect, make_url, select, text
 
+from lrsearch import open_storage, open_study
 from lrsearch.storage import NoTrialReason, TrialQueue, read_metrics
 from lrsearch.storage import tables as ours
 from lrsearch.worker import work
@@ -101,6 +102,28 @@ def test_damaged_checkpoints_are_left_out_and_named(
     for path in checkpoints:
         assert (path.name in caplog.text) == (path in checkpoints[-damaged:])
     assert list((study.files / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [("base_lr", "base_lx"), ('"base_lr": 0.', '"base_lr": 4.')])
+def test_of_a_damaged_schedule_a_trial_in_training_fails_and_the_study_goes_on(place, damage):
+    """What is stored of it has no checksum until its run ends."""
+    study = place.create("trouble:Fake", trials=3)
+    train(study, join(study))
+    with pytest.raises(Died):
+        train(study, join(study), epochs=2)
+    run_out(study)
+    old, new = damage
+    with study.storage.engine.begin() as connection:
+        connection.execute(
+            text(
+                f"UPDATE trial_user_attributes SET value_json = replace(value_json, '{old}', "
+                f"'{new}') WHERE key = 'schedule' AND trial_id = 2"
+            )
+        )
+    assert work(place.url, None, "cpu") is NoTrialReason.DONE
+    records = open_study(open_storage(place.url)).records()
+    assert [record.finished for record in records] == [True, False, True, True]
+    assert "the database was damaged, or changed by hand" in records[1].error
 
 
 def test_a_trial_is_suggested_the_same_wherever_its_worker_died(place):
