@@ -294,7 +294,8 @@ class Trainer:
     def _fail(self, lease: Lease, error: Exception) -> None:
         """Store that a trial failed, and why."""
         message = _message(error)
-        log.error("trial %d failed: %s", lease.number, message, exc_info=error)
+        traceback = None if isinstance(error, LrsearchError) else error
+        log.error("trial %d failed: %s", lease.number, message, exc_info=traceback)
         try:
             with self.study.storage.guarded(lease.check):
                 storage = self.study.storage

@@ -12,15 +12,15 @@ The one place that knows both Optuna and training: trial → schedule → runs �
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.trial import TrialState
 
-from lrsearch.errors import TaskError, nearest
+from lrsearch.errors import LrsearchError, StudyError, TaskError, nearest
 from lrsearch.schedules import Schedule, is_degenerate
 from lrsearch.search import Rung
 from lrsearch.storage import END, EpochMetrics
@@ -107,11 +107,29 @@ class StudyTasks:
         space = self._space(getattr(task, "base_lr", None))
         given = trial.user_attrs.get(Attribute.GIVEN)
         if given is None:
-            return space.suggest(trial, total_steps)
+            return _as_stored(space.suggest, trial, total_steps)
         schedule = Schedule.from_dict(given)
         if space.params(schedule, total_steps) is not None:
-            space.suggest(trial, total_steps)  # its parameters are fixed to the given ones
+            _as_stored(space.suggest, trial, total_steps)  # fixed to the given ones
         return schedule
+
+
+Suggested = TypeVar("Suggested")
+_DAMAGED = ": the database was damaged, or changed by hand"
+
+
+def _as_stored(suggest: Callable[..., Suggested], *args: Any) -> Suggested:
+    """Return what a function suggests; Optuna refuses where another domain is stored by its name.
+
+    Raises:
+        StudyError: if it does.
+    """
+    try:
+        return suggest(*args)
+    except LrsearchError:
+        raise
+    except ValueError as error:
+        raise StudyError(f"the stored domains are not the study's ({error}){_DAMAGED}") from None
 
 
 class TrialInTraining:
@@ -141,7 +159,7 @@ class TrialInTraining:
         self.recorder = recorder
         self._epochs_done = 0
         self._reported: set[int] = set()
-        self.task = tasks.task(self.spec.task_options(trial))
+        self.task = tasks.task(_as_stored(self.spec.task_options, trial))
         self.schedule = self._settled(tasks.schedule(trial, self.task))
         self.wants = self._begin()
 
@@ -258,15 +276,14 @@ class TrialInTraining:
         That is settled in a trial's first run, and its other runs train just that.
 
         Raises:
-            TaskError: if what is stored is no such schedule.
+            StudyError: if what is stored is no such schedule.
         """
         if Attribute.SCHEDULE not in self.trial.user_attrs:
             return asked
         known = read_schedule(self.trial)
         if known is None or _unadjusted(known) != _unadjusted(asked):
-            raise TaskError(
-                "the stored parameters are not those of the stored schedule: the database was "
-                "damaged, or changed by hand"
+            raise StudyError(
+                f"the stored parameters are not those of the stored schedule{_DAMAGED}"
             )
         return known if asked.adjusts and not known.adjusts else asked
 
