@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lrsearch.errors import LrsearchError
     from lrsearch.export import load_schedule
     from lrsearch.schedules import Schedule, Warmup, families
-    from lrsearch.search import SearchSpace, suggest_schedule
+    from lrsearch.search import RatesFirstSampler, SearchSpace, suggest_schedule
     from lrsearch.storage import open_storage
     from lrsearch.study import StudySpec, create_study, open_study
     from lrsearch.tasks import Progress, Task
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "LrsearchError": "errors",
     "Progress": "tasks",
+    "RatesFirstSampler": "search",
     "Schedule": "schedules",
     "Search": "api",
     "SearchSpace": "search",
@@ -45,6 +46,7 @@ _HOMES = {
 __all__ = [
     "LrsearchError",
     "Progress",
+    "RatesFirstSampler",
     "Schedule",
     "Search",
     "SearchSpace",

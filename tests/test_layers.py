@@ -169,6 +169,7 @@ def test_public_names():
     assert lrsearch.__all__ == [
         "LrsearchError",
         "Progress",
+        "RatesFirstSampler",
         "Schedule",
         "Search",
         "SearchSpace",

@@ -6,6 +6,7 @@ All of it keeps to Optuna's public interfaces, so that each part works in anybod
 from lrsearch.search.estimates import Estimate, SeedModel
 from lrsearch.search.horizons import HorizonsPruner, check_horizons, default_horizons, with_longer
 from lrsearch.search.pruners import PRUNERS, build_pruner
+from lrsearch.search.rates_first import RATES, RatesFirstSampler
 from lrsearch.search.rungs import Climb, Rung, Standing, rungs_of, values_in_full
 from lrsearch.search.samplers import build_sampler, check_sampler, sampler_builder
 from lrsearch.search.seeded import SeededSampler, family_in_turn, seen_by_samplers, study_in_memory

@@ -13,7 +13,9 @@ from lrsearch.errors import DomainError, LrsearchError, SpecError
 from lrsearch.schedules import Choice, Domain, Fixed, Schedule, Suggester, families, read_domain
 from lrsearch.search import (
     BASE_LR,
+    RATES,
     Climb,
+    RatesFirstSampler,
     Rung,
     SearchSpace,
     SeededSampler,
@@ -164,8 +166,9 @@ class StudySpec(Section):
             rungs: the runs of a trial.
             earlier: trials of another study that it learns from too.
         """
-        place, families = number - len(self.schedules), self.search_space().families
-        return SeededSampler(
+        given, rates = len(self.schedules), self.rates_first
+        families, place = self.search_space().families, number - given - rates
+        sampler = SeededSampler(
             sampler_builder(self.sampler.kind, self.sampler.options, self.study.seed),
             seed=self.study.seed,
             number=number,
@@ -173,6 +176,14 @@ class StudySpec(Section):
             seen=seen_by_samplers(rungs) if self.climbs else None,
             earlier=earlier,
         )
+        return RatesFirstSampler(sampler, rates, after=given)
+
+    @property
+    def rates_first(self) -> int:
+        """How many trials look for the rate first."""
+        if self.sampler.rates_first is not None:
+            return self.sampler.rates_first
+        return min(RATES, self.study.trials // 4) if self.sampler.kind == "tpe" else 0
 
     def build_pruner(self) -> BasePruner:
         """Return the pruner of this study, for Optuna."""

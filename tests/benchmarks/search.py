@@ -33,7 +33,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-import numpy as np
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -64,9 +63,8 @@ COLLAPSED = 0.5
 KEPT = 0.3
 """The share of its epochs in which a search confirms what it has found."""
 CONFIRMED = 4
-RATES_FIRST = 6
-GROUPED = {"kind": "tpe", "multivariate": True, "group": True, "per_family": 2}
-"""The sampler that lrsearch had before."""
+GROUPED = {"kind": "tpe", "multivariate": True, "group": True, "per_family": 2, "rates_first": 0}
+"""A sampler that lrsearch had before."""
 
 NETWORKS = "tests.benchmarks.networks"
 TASKS: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
@@ -241,14 +239,6 @@ def lrsearch(asked: Asked, **sections: Any) -> Trace:
     }
 
 
-def lrsearch_rates_first(asked: Asked) -> Trace:
-    """Search alike, but first look for the rate: a few of them under one plain schedule."""
-    _, (low, high) = TASKS[asked.task]
-    rates = np.geomspace(low, high, RATES_FIRST + 2)[1:-1]
-    plain = [{"schedule": "linear", "base_lr": float(rate)} for rate in rates]
-    return lrsearch(asked, schedules=plain)
-
-
 def horizons_one_seed(asked: Asked) -> Trace:
     """Search as lrsearch did before: a sixth of the run, promoted at once; families in turn."""
     task = _task(asked.task, asked.full)
@@ -370,9 +360,9 @@ ARMS: dict[str, Callable[[Asked], Trace]] = {
     "Optuna's defaults, confirmed": optunas_defaults_confirmed,
     "horizons, one seed": horizons_one_seed,
     "lrsearch": lrsearch,
-    "lrsearch, random sampling": partial(lrsearch, sampler={"kind": "random"}),
+    "lrsearch, TPE at once": partial(lrsearch, sampler={"kind": "tpe", "rates_first": 0}),
     "lrsearch, TPE grouped": partial(lrsearch, sampler=GROUPED),
-    "lrsearch, rates first": lrsearch_rates_first,
+    "lrsearch, random sampling": partial(lrsearch, sampler={"kind": "random"}),
 }
 
 
