@@ -17,12 +17,15 @@ from optuna.trial import FrozenTrial
 
 RATES = 7
 """Rates at eighths of the domain."""
+PLAIN = ("linear", "cosine")
+"""Families that decay to nothing and ask for little else; the first that is searched is taken."""
 
 
 class RatesFirstSampler(BaseSampler):
     """Has the first trials look for the rate; what else there is to sample another sampler says.
 
-    They are linear decays without a warmup, or of the first family where "linear" is not searched.
+    They are linear decays without a warmup; where "linear" is not searched cosine ones, or of the
+    first family.
     Their rates halve the domain again and again: its middle first, then its quarters, its eighths.
 
     Args:
@@ -87,10 +90,10 @@ class RatesFirstSampler(BaseSampler):
             return None
         match name, domain:
             case "schedule", CategoricalDistribution(choices=choices):
-                return "linear" if "linear" in choices else choices[0]
+                return next((name for name in PLAIN if name in choices), choices[0])
             case "warmup", CategoricalDistribution(choices=choices) if "none" in choices:
                 return "none"
-            case "linear.min_factor", FloatDistribution(low=low):
+            case "linear.min_factor" | "cosine.min_factor", FloatDistribution(low=low):
                 return low
             case "base_lr", FloatDistribution(low=low, high=high, log=log):
                 share = _halving(place)

@@ -93,8 +93,8 @@ class SamplerSection(Section):
     """`[sampler]`: a kind, what the first trials are due to, and options of Optuna's class.
 
     Of the first trials `rates_first` look for the rate under a plain schedule (left out: 7 with
-    TPE, at most a quarter of the trials, and none with other samplers); then each family gets
-    `per_family` in turn.
+    TPE, at most a quarter of the trials, and none with other samplers; none that learns from an
+    earlier study); then each family gets `per_family` in turn.
 
     Kinds are "tpe", "random", "gp", and for spaces of numbers alone whose trials do not wait
     (`pruning.kind` "none" or "epochs") "cmaes" and "qmc"; "optunahub:PACKAGE:CLASS" loads another.

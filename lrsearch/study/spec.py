@@ -166,7 +166,8 @@ class StudySpec(Section):
             rungs: the runs of a trial.
             earlier: trials of another study that it learns from too.
         """
-        given, rates = len(self.schedules), self.rates_first
+        given = len(self.schedules)
+        rates = 0 if earlier else self.rates_first  # an earlier study has found the rate
         families, place = self.search_space().families, number - given - rates
         sampler = SeededSampler(
             sampler_builder(self.sampler.kind, self.sampler.options, self.study.seed),

@@ -57,6 +57,8 @@ def test_there_are_as_many_as_are_asked_for_after_those_that_are_given():
     assert spec_of(trials=12).rates_first == 3
     assert spec_of(trials=3).rates_first == 0
     assert spec_of(kind="random").rates_first == 0
+    learned = spec_of().build_sampler(0, earlier=[optuna.trial.create_trial(value=1.0)])
+    assert learned.rates == 0  # an earlier study has found the rate
     spec = spec_of(given=[{"schedule": "step", "base_lr": 0.5}], rates_first=2)
     schedules, _ = suggested(spec, 4)  # number 0 is given: what is suggested for it is not used
     assert [is_plain(schedule) for schedule in schedules] == [False, True, True, False]
@@ -80,5 +82,7 @@ def test_in_any_script_with_any_sampler_and_any_space(sampler):
         study.tell(trial, 1.0)
     assert [schedule.family.name for schedule in schedules[:3]] == ["one_cycle"] * 3
     assert [schedule.base_lr for schedule in schedules[:3]] == pytest.approx([0.3, 0.2, 0.4])
+    of_cosine = optuna.create_study(sampler=RatesFirstSampler(sampler)).ask()
+    assert SearchSpace(("step", "cosine")).suggest(of_cosine, 1000).family.name == "cosine"
     rest = {schedule.family.pct_start for schedule in schedules[:3]}
     assert len(rest) == 3  # what a plain schedule leaves open is sampled
