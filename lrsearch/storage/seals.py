@@ -12,6 +12,7 @@ trains is sealed at its next rung or its end, and leases and workers never are: 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 from zlib import crc32
@@ -158,9 +159,11 @@ def _digests(connection: Connection, trials: str, metrics: str) -> defaultdict[i
         return defaultdict(str, {trial: _digest(rows) for trial, rows in found.items()})
 
 
-def _plain_rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
+def _plain_rows(connection: Connection, query: str) -> Sequence[Any]:
     """Return what the driver itself returns: SQLAlchemy's rows take half as long again."""
-    return connection.exec_driver_sql(query).cursor.fetchall()  # type: ignore[union-attr]
+    cursor = connection.exec_driver_sql(query).cursor
+    assert cursor is not None, "it returns rows"
+    return cursor.fetchall()
 
 
 def _study_digest(connection: Connection, study_id: int) -> str:
