@@ -308,7 +308,7 @@ def test_packs_climb_rungs_too(place, small_data, exact):
 
 
 def test_once_trials_begin_with_the_longer_horizon_they_all_do():
-    """Also when those that had learned nothing have gone on, and none has reported that began so."""
+    """Also when those that learned nothing have gone on, and none that began so has reported."""
     plan = RungPlan(Climb(rungs_of([2, 3, 6], seeds=3), reduction_factor=4, longer=1))
     dull = [BegunTrial(n, {2: 0.1 - n / 1000}, "waiting", learned=False) for n in range(8)]
     assert plan.step(dull, may_begin=True, epochs_left=math.inf) == Step(0, 1, 3)
