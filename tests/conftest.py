@@ -1,5 +1,6 @@
 """What the tests share: a small data set in FashionMNIST's format, and storages of both kinds."""
 
+import gc
 import os
 import struct
 from collections.abc import Iterator
@@ -111,6 +112,7 @@ def _connections_closed() -> Iterator[None]:
     event.remove(Engine, "engine_connect", remember)
     for engine in engines:
         engine.dispose()
+    gc.unfreeze()  # a command that looks and ends leaves all to the end of its process
 
 
 @pytest.fixture(autouse=True)

@@ -399,7 +399,7 @@ MUTANTS = (
     _mutant(
         "checksum of an epoch is not compared",
         "storage/seals.py",
-        "if checksum is not None and checksum != epoch_checksum(trial, *rest):",
+        "if checksum is not None and checksum != _checksum(trial, text):",
         "if checksum is ...:",
         f"{SEALS}::test_an_epoch_of_a_trial_in_training_has_a_checksum_of_its_own[sqlite]",
     ),

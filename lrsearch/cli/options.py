@@ -109,4 +109,8 @@ def opened(storage: str, name: str | None, *, latest: int | None = None) -> Iter
 
     quiet()
     with storage_errors(storage):
-        yield open_study(open_storage(storage, create=False), name, latest=latest)
+        found = open_storage(storage, create=False)
+        try:
+            yield open_study(found, name, latest=latest)
+        finally:
+            found.engine.dispose()

@@ -8,6 +8,11 @@ from lrsearch.search.horizons import HorizonsPruner, check_horizons, default_hor
 from lrsearch.search.pruners import PRUNERS, build_pruner
 from lrsearch.search.rates_first import RATES, RatesFirstSampler
 from lrsearch.search.rungs import Climb, Rung, Standing, rungs_of, values_in_full
-from lrsearch.search.samplers import build_sampler, check_sampler, sampler_builder
+from lrsearch.search.samplers import (
+    LEARN_FROM_FEW,
+    build_sampler,
+    check_sampler,
+    sampler_builder,
+)
 from lrsearch.search.seeded import SeededSampler, family_in_turn, seen_by_samplers, study_in_memory
 from lrsearch.search.space import BASE_LR, SearchSpace, suggest_schedule

@@ -161,7 +161,12 @@ class Climb:
         self.first_full = next(index for index, rung in enumerate(rungs) if rung.full)
 
     def step(
-        self, trials: Sequence[Standing], *, may_begin: bool, epochs_left: float = math.inf
+        self,
+        trials: Sequence[Standing],
+        *,
+        may_begin: bool,
+        epochs_left: float = math.inf,
+        lengthened: bool | None = None,
     ) -> Step | None:
         """Return what to do next; `None` if all that is left to do is being done.
 
@@ -169,11 +174,14 @@ class Climb:
             trials: all that have begun.
             may_begin: whether the budget allows another trial.
             epochs_left: what is left of a budget of epochs, less what running trials will take.
+            lengthened: whether trials begin with the longer horizon, by a caller who knows that
+                `says_too_little` has said so before; else it is asked.
         """
         full = self.rungs[self.first_full].epochs
         if epochs_left >= full and (found := self._seed(trials)):
             return found
-        lengthened = self.says_too_little(trials) is not None
+        if lengthened is None:
+            lengthened = self.says_too_little(trials) is not None
         ways = self._ways(lengthened)
         for horizon, rung in reversed(ways):
             enough = epochs_left >= self.rungs[rung].epochs

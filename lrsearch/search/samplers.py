@@ -29,6 +29,12 @@ HUB = "optunahub:"
 _KEEP_STATE = ("cmaes", "qmc")
 """Kinds that keep what they know beside the trials, and sample numbers alone."""
 
+LEARN_FROM_FEW = ("tpe", "gp")
+"""Kinds that see the best and the latest few hundred trials, and no others.
+
+To look at ten thousand would take them longer than many a trial; OptunaHub's are shown all.
+"""
+
 
 def build_sampler(kind: str, options: dict[str, Any], seed: int) -> BaseSampler:
     """Return Optuna's sampler of that kind, or OptunaHub's `optunahub:PACKAGE:CLASS`.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from copy import copy
 from functools import partial
+from operator import attrgetter, itemgetter
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -19,6 +21,9 @@ from lrsearch.search.rungs import Rung, values_in_full
 
 MAX_SEEN = 300
 """Trials that a sampler learns from: the latest two thirds of so many, and the best before them."""
+
+
+Told = TypeVar("Told")
 
 
 class SeededSampler(BaseSampler):
@@ -33,6 +38,7 @@ class SeededSampler(BaseSampler):
         family: what "schedule" is to be, whatever the sampler says; `None` to ask it.
         seen: how the sampler sees trials, where those that wait tell it something already.
         earlier: trials of another study that it learns from too.
+        few: whether it learns from `MAX_SEEN` trials at most also where neither is given.
     """
 
     def __init__(
@@ -44,8 +50,10 @@ class SeededSampler(BaseSampler):
         family: str | None = None,
         seen: Callable[[FrozenTrial], Seen | None] | None = None,
         earlier: Sequence[FrozenTrial] = (),
+        few: bool = False,
     ) -> None:
         self.earlier = earlier
+        self.few = few
         self.seen = seen
         self._view: tuple[optuna.Study, FrozenTrial] | None = None
         self.build = build
@@ -89,18 +97,40 @@ class SeededSampler(BaseSampler):
 
         The trial is among those of the study, since samplers note with it what they sampled.
         """
-        if self.seen is None and not self.earlier:
+        if self.seen is None and not self.earlier and not self.few:
             return study, trial
         if self._view is None:
-            seen = self.seen or _ended
-            # which ones is decided first: to copy all of some thousands takes a while
-            shown = [s for s in map(seen, study.get_trials(deepcopy=False)) if s is not None]
-            view = study_in_memory(study.direction)
-            told = _telling(shown, study.direction)
-            view.add_trials([*self.earlier, *(each.copy() for each in told)])
-            view.add_trial(create_trial(state=TrialState.RUNNING))
-            self._view = view, view.get_trials(deepcopy=False)[-1]
+            self._view = self._look(study, trial)
         return self._view
+
+    def _look(self, study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study, FrozenTrial]:
+        trials = study.get_trials(deepcopy=False)
+        number = trial.number
+        if self.seen is None and not self.earlier:
+            ended = [t for t in trials if t.state in _TOLD]
+            if len(ended) <= MAX_SEEN:
+                return study, trial
+            running = [t for t in trials if t.state == TrialState.RUNNING and t.number != number]
+            shown = [*_telling(ended, _final_value, study.direction), *running]
+        else:
+            shown = [copy(t) for t in self.earlier] + self._told(trials, study.direction)
+            for number, each in enumerate(shown):
+                each.number = number
+            number = len(shown)
+        view = study_in_memory(study.direction, shown)
+        view.add_trial(create_trial(state=TrialState.RUNNING))
+        own = view.get_trials(deepcopy=False)[-1]
+        own.number = number
+        return view, own
+
+    def _told(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+        """Return copies of the trials that tell something, as the sampler is to see them."""
+        if self.seen is None:
+            ended = [t for t in trials if t.state in _TOLD]
+            return [copy(t) for t in _telling(ended, _final_value, direction)]
+        # which ones is decided first: to copy all of some thousands takes a while
+        shown = [seen for seen in map(self.seen, trials) if seen is not None]
+        return [seen.copy() for seen in _telling(shown, attrgetter("value"), direction)]
 
     def _without_family(self, sampled: dict[str, Any]) -> dict[str, Any]:
         if not self.family:
@@ -112,9 +142,34 @@ class SeededSampler(BaseSampler):
         return self.build(int(entropy.generate_state(1)[0]))
 
 
-def study_in_memory(direction: StudyDirection) -> optuna.Study:
-    """Return a study of Optuna's that lives in memory; unlike `create_study` it logs nothing."""
-    storage = InMemoryStorage()
+class _Shown(InMemoryStorage):
+    """A storage that shows trials before its own.
+
+    To add them to it would copy and check each: that takes longer than to sample.
+    """
+
+    def __init__(self, shown: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self.shown = shown
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials that are shown, then its own."""
+        shown = [trial for trial in self.shown if states is None or trial.state in states]
+        return [*shown, *super().get_all_trials(study_id, deepcopy, states)]
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """Return the best of all these."""
+        return BaseStorage.get_best_trial(self, study_id)
+
+
+def study_in_memory(direction: StudyDirection, shown: Sequence[FrozenTrial] = ()) -> optuna.Study:
+    """Return a study of Optuna's that lives in memory; unlike `create_study` it logs nothing.
+
+    It shows trials that are not to change, before its own.
+    """
+    storage = _Shown(shown)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -131,18 +186,23 @@ class Seen(NamedTuple):
     copy: Callable[[], FrozenTrial]
 
 
-def _ended(trial: FrozenTrial) -> Seen | None:
-    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
-        return None
-    return Seen(trial.values[0] if trial.values else None, lambda: trial)
+_TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
+"""The states of trials that tell a sampler something."""
 
 
-def _telling(trials: list[Seen], direction: StudyDirection) -> list[Seen]:
+def _final_value(trial: FrozenTrial) -> float | None:
+    return trial.values[0] if trial.state == TrialState.COMPLETE else None
+
+
+def _telling(
+    trials: list[Told], value_of: Callable[[Told], float | None], direction: StudyDirection
+) -> list[Told]:
     """Return the latest trials and the best of those before them, at most `MAX_SEEN`."""
     latest = MAX_SEEN * 2 // 3
-    earlier = [trial for trial in trials[:-latest] if trial.value is not None]
-    earlier.sort(key=lambda trial: trial.value or 0.0, reverse=direction == StudyDirection.MAXIMIZE)
-    return [*earlier[: MAX_SEEN - latest], *trials[-latest:]]
+    valued = [(value_of(trial), trial) for trial in trials[:-latest]]
+    earlier = [(value, trial) for value, trial in valued if value is not None]
+    earlier.sort(key=itemgetter(0), reverse=direction == StudyDirection.MAXIMIZE)
+    return [*(trial for _, trial in earlier[: MAX_SEEN - latest]), *trials[-latest:]]
 
 
 def seen_by_samplers(rungs: Sequence[Rung]) -> Callable[[FrozenTrial], Seen | None]:

@@ -23,6 +23,9 @@ from lrsearch.storage.metrics import (
 from lrsearch.storage.optuna_private import (
     plot_attribute,
     read_note,
+    serialize_attributes,
+    serialize_distribution,
+    serialize_trial,
     show_attributes,
     study_id_of,
     trial_id_of,

@@ -26,6 +26,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
     from sqlalchemy import Connection, Table
@@ -133,3 +134,30 @@ def read_note(study: Study) -> str:
     from optuna_dashboard._note import get_note
 
     return str(get_note(study))
+
+
+# The three below are of what a poll of optuna-dashboard's page is answered with; a page that asked
+# for trials in parts would replace them.
+
+
+def serialize_trial(
+    study_id: int, trial: FrozenTrial, attributes: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a trial as the page expects it; `attributes` are the study's."""
+    from optuna_dashboard._serializer import serialize_frozen_trial
+
+    return dict(serialize_frozen_trial(study_id, trial, attributes))
+
+
+def serialize_attributes(attributes: dict[str, Any]) -> list[Any]:
+    """Return a trial's attributes likewise."""
+    from optuna_dashboard._serializer import serialize_attrs
+
+    return list(serialize_attrs(attributes))
+
+
+def serialize_distribution(distribution: BaseDistribution) -> Any:
+    """Return a domain likewise."""
+    from optuna_dashboard import _serializer
+
+    return _serializer.serialize_distribution(distribution)

@@ -13,6 +13,7 @@ from lrsearch.errors import DomainError, LrsearchError, SpecError
 from lrsearch.schedules import Choice, Domain, Fixed, Schedule, Suggester, families, read_domain
 from lrsearch.search import (
     BASE_LR,
+    LEARN_FROM_FEW,
     RATES,
     Climb,
     RatesFirstSampler,
@@ -176,6 +177,7 @@ class StudySpec(Section):
             family=family_in_turn(families, place, self.sampler.per_family, self.study.seed),
             seen=seen_by_samplers(rungs) if self.climbs else None,
             earlier=earlier,
+            few=self.sampler.kind in LEARN_FROM_FEW,
         )
         return RatesFirstSampler(sampler, rates, after=given)
 

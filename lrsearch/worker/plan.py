@@ -31,8 +31,12 @@ class RungPlan:
         """Return what to give out next; `None` if all that is left to do is being done."""
         standings = [self._as_it_was(trial) or self._standing(trial) for trial in trials]
         self._known = {t.number: (t, s) for t, s in zip(trials, standings, strict=True)}
-        self._say_if_longer(standings)
-        found = self.climb.step(standings, may_begin=may_begin, epochs_left=epochs_left)
+        found = self.climb.step(
+            standings,
+            may_begin=may_begin,
+            epochs_left=epochs_left,
+            lengthened=self._begin_longer(standings),
+        )
         if found is None:
             return None
         if found.rung is None:
@@ -44,12 +48,17 @@ class RungPlan:
         rung = min(len(values_of(trial.reports, self.climb.rungs)), len(self.climb.rungs) - 1)
         return Step(trial.number, rung, self.climb.rungs[rung].epochs)
 
-    def _say_if_longer(self, standings: Sequence[Standing]) -> None:
-        """Log once that trials begin with a longer horizon, and why."""
+    def _begin_longer(self, standings: Sequence[Standing]) -> bool:
+        """Return whether trials begin with a longer horizon; log once that they do, and why.
+
+        Once they do it stays so, though before the first of them has reported what spoke for it may
+        be gone: the trials that had learned nothing have gone on.
+        """
         if not self._longer and (reason := self.climb.says_too_little(standings)):
             self._longer = True
             epochs = self.climb.rungs[self.climb.longer or 0].epochs
             log.info("%s: trials begin with %d epochs from now on", reason, epochs)
+        return self._longer
 
     def _as_it_was(self, trial: BegunTrial) -> Standing | None:
         before, standing = self._known.get(trial.number, (None, None))

@@ -31,7 +31,7 @@ from optuna_dashboard import save_plotly_graph_object, wsgi
 
 from lrsearch import open_storage, open_study
 from lrsearch.reporting import FIGURES, read_data, refresh
-from lrsearch.reporting.dashboard.trial_pages import Artifacts, TrialPages
+from lrsearch.reporting.dashboard.server import dashboard_of
 from lrsearch.study import Study
 from tests.reporting.synthetic import synthetic_study
 
@@ -67,8 +67,7 @@ def look(folder: Path, trials: int) -> None:
     status = median_cpu("-m", "lrsearch", "status", "--storage", url)
     report = median_cpu("-m", "lrsearch", "report", "--storage", url, "-o", str(path), "--force")
     refresh(open_study(open_storage(url)))
-    storage = TrialPages(study.storage.engine.url)
-    app = wsgi(storage, Artifacts(storage, folder / "artifacts"))
+    app = dashboard_of(study.storage)
     begun = time.process_time()
     _, size = ask(app, study.study_id, 0)
     first = time.process_time() - begun
@@ -113,8 +112,7 @@ def poll(folder: Path, trials: int) -> None:
         begun = time.perf_counter()
         store(study)
         stored = time.perf_counter() - begun
-        storage = TrialPages(study.storage.engine.url) if kind == "ours" else study.storage
-        app = wsgi(storage, Artifacts(storage, folder / "artifacts") if kind == "ours" else None)
+        app = dashboard_of(study.storage) if kind == "ours" else wsgi(study.storage)
         first, size = ask(app, study.study_id, 0)
         polls = [ask(app, study.study_id, trials) for _ in range(9)]
         print(

@@ -1,5 +1,6 @@
 """Studies that look trained and are not: any number of trials, within seconds."""
 
+import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,13 +9,24 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import distribution_to_json
+from optuna.storages._rdb.models import TrialValueModel
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from lrsearch import StudySpec, create_study, open_storage
 from lrsearch.reporting import StudyData
-from lrsearch.search import rungs_of
+from lrsearch.search import SearchSpace, rungs_of
 from lrsearch.storage import EpochMetrics, LeaseSpan, RunEnd, trial_id_of
+from lrsearch.storage.optuna_private import (
+    params,
+    reports,
+    stored_report,
+    trials,
+    user_attributes,
+    values,
+)
+from lrsearch.storage.seals import epoch_checksum, seal_trial
 from lrsearch.storage.tables import leases, metrics, workers
 from lrsearch.study import Answer, Study, as_record
 
@@ -40,9 +52,12 @@ def synthetic_study(
     spec = _spec(trials, name, families, direction, metric)
     study = create_study(storage, spec, _Untrained())
     made = _trials(spec, trials, outcomes)
-    study.optuna.add_trials([trial for trial, _ in made])
+    _add_trials(study, [trial for trial, _ in made])
     rows = [{"study_id": study.study_id, **row} for _, epochs in made for row in epochs]
     _write_tables(study, rows, worker)
+    with storage.writing() as connection:
+        for trial in study.optuna.get_trials(deepcopy=False):
+            seal_trial(connection, trial_id_of(trial))
     return study
 
 
@@ -93,18 +108,20 @@ def _trials(
 ) -> list[tuple[FrozenTrial, list[dict[str, Any]]]]:
     sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     rng = np.random.default_rng(0)
-    return [_trial(sampled, spec, n, outcomes[n % len(outcomes)], rng) for n in range(count)]
+    space = spec.search_space()
+    return [_trial(sampled, space, spec, n, outcomes[n % len(outcomes)], rng) for n in range(count)]
 
 
 def _trial(
     sampled: optuna.Study,
+    space: SearchSpace,
     spec: StudySpec,
     number: int,
     outcome: str,
     rng: np.random.Generator,
 ) -> tuple[FrozenTrial, list[dict[str, Any]]]:
     asked = sampled.ask()
-    schedule = spec.search_space().suggest(asked, EPOCHS * STEPS)
+    schedule = space.suggest(asked, EPOCHS * STEPS)
     base = math.exp(-(math.log10(schedule.base_lr / 0.1) ** 2) / 4) * 0.9 + rng.normal(0, 0.02)
     base = -base if spec.study.direction == "minimize" else base
     trained = {
@@ -154,6 +171,70 @@ def _trial(
     return trial, [] if outcome == "failed" else epochs
 
 
+def _add_trials(study: Study, made: Sequence[FrozenTrial]) -> None:
+    """Write trials into Optuna's tables at once, in a hundredth of the time of its `add_trials`."""
+    with study.storage.writing() as connection:
+        heads = [
+            {
+                "number": trial.number,
+                "study_id": study.study_id,
+                "state": trial.state,
+                "datetime_start": _in_utc(trial.datetime_start),
+                "datetime_complete": _in_utc(trial.datetime_complete),
+            }
+            for trial in made
+        ]
+        if heads:
+            connection.execute(insert(trials), heads)
+        stored = select(trials.c.number, trials.c.trial_id).where(
+            trials.c.study_id == study.study_id
+        )
+        ids = dict(tuple(row) for row in connection.execute(stored))
+        for table, rows_of in _ROWS.items():
+            rows = [
+                {"trial_id": ids[trial.number], **row} for trial in made for row in rows_of(trial)
+            ]
+            if rows:
+                connection.execute(insert(table), rows)
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(tzinfo=None)
+
+
+_ROWS = {
+    params: lambda trial: [
+        {
+            "param_name": name,
+            "param_value": trial.distributions[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(trial.distributions[name]),
+        }
+        for name, value in trial.params.items()
+    ],
+    values: lambda trial: [
+        {"objective": 0, "value": value, "value_type": TrialValueModel.TrialValueType.FINITE}
+        for value in trial.values or ()
+    ],
+    reports: lambda trial: [
+        {
+            "step": step,
+            **dict(
+                zip(
+                    ("intermediate_value", "intermediate_value_type"),
+                    stored_report(value),
+                    strict=True,
+                )
+            ),
+        }
+        for step, value in trial.intermediate_values.items()
+    ],
+    user_attributes: lambda trial: [
+        {"key": key, "value_json": json.dumps(value)} for key, value in trial.user_attrs.items()
+    ],
+}
+"""What Optuna stores of a trial beside its head, by table."""
+
+
 def _write_tables(study: Study, rows: list[dict[str, Any]], worker: str) -> None:
     """Write the epochs, and who held which trial: two workers by turns; trial 3 is handed over."""
     names = [f"{worker}-{index}" for index in range(2)]
@@ -195,6 +276,11 @@ def _write_tables(study: Study, rows: list[dict[str, Any]], worker: str) -> None
             }
             for row in rows
         ]
+        for row in rows:
+            place = (row[name] for name in ("trial", "run", "epoch", "step", "lr"))
+            row["checksum"] = epoch_checksum(
+                *place, json.dumps(row["metrics"]), row["recorded"], None
+            )
         for table, values in ((metrics, rows), (leases, held)):
             if values:
                 connection.execute(insert(table), values)

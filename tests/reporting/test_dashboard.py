@@ -12,7 +12,7 @@ from optuna_dashboard import wsgi
 
 from lrsearch import open_storage, open_study
 from lrsearch.reporting import FIGURES, read_data, refresh
-from lrsearch.reporting.dashboard.server import _keep_fresh
+from lrsearch.reporting.dashboard.server import _keep_fresh, dashboard_of
 from lrsearch.reporting.dashboard.study_page import _ITS_OWN, _YOURS
 from lrsearch.reporting.dashboard.trial_pages import Artifacts, TrialPages
 from lrsearch.storage import read_note, trial_id_of
@@ -30,8 +30,10 @@ def study(tmp_path) -> Study:
 
 def get(study: Study, path: str) -> tuple[str, bytes]:
     """Ask the dashboard as the browser would; return the status and the body."""
-    storage = TrialPages(study.storage.engine.url)
-    app = wsgi(storage, Artifacts(storage, study.storage.files / "artifacts"))
+    return ask(dashboard_of(study.storage), path)
+
+
+def ask(app: Any, path: str, query: str = "") -> tuple[str, bytes]:
     status = ""
 
     def start(line: str, *_: object) -> None:
@@ -41,7 +43,7 @@ def get(study: Study, path: str) -> tuple[str, bytes]:
     environment = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
-        "QUERY_STRING": "",
+        "QUERY_STRING": query,
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
         "wsgi.url_scheme": "http",
@@ -105,6 +107,52 @@ def test_a_figure_that_the_layout_drops_is_emptied(study, tmp_path, monkeypatch)
     refresh(study)
     plots = {p["id"]: json.loads(p["graph_object"]) for p in detail(study)["plotly_graph_objects"]}
     assert [name for name, plot in plots.items() if plot["data"]] == ["lrsearch:winners"]
+
+
+def test_a_study_is_answered_as_by_optuna_dashboard_alone(study):
+    """Made once for each trial that has ended, but what has come since is shown at once."""
+    from optuna_dashboard import save_note
+
+    refresh(study)
+    odd = optuna.load_study(study_name=study.name, storage=study.storage)
+    odd.enqueue_trial({"base_lr": 0.5}, user_attrs={"mine": 1.5})
+    odd.ask().report(math.nan, 1)
+    odd.add_trial(odd.get_trials()[0])
+    infinite = odd.ask({"other": optuna.distributions.CategoricalDistribution([None, True, "ü"])})
+    infinite.set_user_attr("long", ["<x>"] * 999)
+    infinite.set_constraint("diverged", 1.0)
+    infinite.report(-math.inf, 2)
+    infinite.report(math.inf, 1)
+    odd.tell(infinite, math.inf)
+    optuna.create_study(storage=study.storage, directions=["minimize", "maximize"])
+
+    def alone() -> Any:
+        pages = TrialPages(study.storage.engine.url)
+        return wsgi(pages, artifact_store=Artifacts(pages, study.storage.files / "artifacts"))
+
+    def in_order(body: bytes) -> Any:
+        """Return an answer with those of its lists sorted that optuna-dashboard makes of sets."""
+        found = json.loads(body)
+        for domain in found.get("union_search_space", ()):
+            domain["distribution"].get("choices", []).sort(key=str)
+        found.get("union_user_attrs", []).sort(key=str)
+        return found
+
+    app = dashboard_of(study.storage)
+    asked = [(1, ""), (1, "after=5"), (1, "after=99"), (1, "after=-1"), (2, ""), (9, "")]
+    for study_id, query in asked:
+        ours, theirs = (ask(each, f"/api/studies/{study_id}", query) for each in (app, alone()))
+        assert ours[0] == theirs[0]
+        assert in_order(ours[1]) == in_order(theirs[1])
+    ended = optuna.Trial(odd, trial_id_of(odd.get_trials()[2]))
+    save_note(ended, "a note on a trial that has ended")
+    optuna.artifacts.upload_artifact(
+        artifact_store=Artifacts(TrialPages(study.storage.engine.url), study.storage.files),
+        file_path=__file__,
+        study_or_trial=odd,
+    )
+    ours, theirs = (ask(each, "/api/studies/1") for each in (app, alone()))
+    assert in_order(ours[1]) == in_order(theirs[1])
 
 
 def test_every_trial_has_its_picture_and_its_epochs(study):

@@ -19,6 +19,7 @@ from lrsearch.search import (
     seen_by_samplers,
 )
 from lrsearch.search.rungs import Step
+from lrsearch.search.seeded import MAX_SEEN
 
 END = None
 
@@ -424,6 +425,31 @@ class TestWhatASamplerSees:
         late = [trial.params for trial in study.trials[12:]]
         assert sum(abs(p["x"] - 0.7) + abs(p["y"] - 0.2) for p in late) / len(late) < 0.4
         assert [trial.system_attrs for trial in study.trials] == [{}] * 20
+
+    def test_it_learns_from_the_best_and_the_latest_few_hundred(self):
+        """Up to so many all are shown; then those, by their own numbers, and all that run."""
+        x = optuna.distributions.FloatDistribution(0, 1)
+        shown: list[list[int]] = []
+
+        class Looking(optuna.samplers.RandomSampler):
+            def sample_independent(self, study, trial, name, distribution):
+                shown.append([each.number for each in study.get_trials(deepcopy=False)])
+                assert trial.number == len(values) + 1
+                assert study.best_value == max(values)
+                return super().sample_independent(study, trial, name, distribution)
+
+        for count in (MAX_SEEN, 700):
+            values = [n / 1000 if n < 250 else 0.2 for n in range(count)]
+            study = optuna.create_study(direction="maximize")
+            study.add_trials(
+                create_trial(value=v, params={"x": v}, distributions={"x": x}) for v in values
+            )
+            study.ask()  # it runs
+            study.sampler = SeededSampler(Looking, seed=0, number=count + 1, few=True)
+            study.ask({"x": x})
+        assert shown[0] == list(range(MAX_SEEN + 2))
+        best = [*range(249, 200, -1), 200, *range(250, 300)]
+        assert shown[1] == [*best, *range(500, 700), 700, 701]
 
     def test_one_that_diverged_on_a_further_seed_is_infeasible_and_not_complete(self):
         seen = self.see(TrialState.PRUNED, {1: 0.5, 6: 0.8}, constraints={"diverged": 1.0})

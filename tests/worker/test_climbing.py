@@ -305,3 +305,16 @@ def test_packs_climb_rungs_too(place, small_data, exact):
             for row, progress in zip(found, alone, strict=True):
                 loss = progress.metrics["train_loss"]
                 assert row.metrics["train_loss"] == pytest.approx(loss, abs=0.02)
+
+
+def test_once_trials_begin_with_the_longer_horizon_they_all_do():
+    """Also when those that learned nothing have gone on, and none that began so has reported."""
+    plan = RungPlan(Climb(rungs_of([2, 3, 6], seeds=3), reduction_factor=4, longer=1))
+    dull = [BegunTrial(n, {2: 0.1 - n / 1000}, "waiting", learned=False) for n in range(8)]
+    assert plan.step(dull, may_begin=True, epochs_left=math.inf) == Step(0, 1, 3)
+    gone_on = [BegunTrial(n, {**dull[n].reports, 3: 0.5}, "waiting") for n in (0, 1)]
+    for begun in (dull[:7], [*gone_on, *dull[2:]]):
+        assert plan.climb.says_too_little([plan._standing(trial) for trial in begun]) is None
+    assert plan.step([*gone_on, *dull[2:]], may_begin=True, epochs_left=math.inf) == Step(
+        None, 1, 3
+    )

@@ -14,9 +14,10 @@ from wsgiref.simple_server import make_server
 from optuna_dashboard import wsgi
 
 from lrsearch.errors import LrsearchError
+from lrsearch.reporting.dashboard.study_detail import FewTrials, with_details
 from lrsearch.reporting.dashboard.study_page import refresh
 from lrsearch.reporting.dashboard.trial_pages import Artifacts, TrialPages
-from lrsearch.storage import count_finished_trials
+from lrsearch.storage import Storage, count_finished_trials
 from lrsearch.study import Study
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ def only_as(names: Collection[str], app: WSGIApplication) -> WSGIApplication:
     return guarded
 
 
+def dashboard_of(storage: Storage) -> WSGIApplication:
+    """Return optuna-dashboard as an app that shows the studies of a storage, with our pages."""
+    pages, few = TrialPages(storage.engine.url), FewTrials(storage.engine.url)
+    artifacts = Artifacts(pages, storage.files / "artifacts")
+    return with_details(
+        wsgi(pages, artifact_store=artifacts), wsgi(few, artifact_store=artifacts), few
+    )
+
+
 def serve(study: Study, port: int, hosts: Collection[str] = ()) -> None:
     """Serve the dashboard until interrupted, in this process: no URL appears in `ps`.
 
@@ -74,10 +84,8 @@ def serve(study: Study, port: int, hosts: Collection[str] = ()) -> None:
             ) from None
     refresh(study)
     threading.Thread(target=_keep_fresh, args=(study,), daemon=True).start()
-    storage = TrialPages(study.storage.engine.url)
-    artifacts = Artifacts(storage, study.storage.files / "artifacts")
     names = {*LOOPBACK, *(name.lower() for name in hosts)}
-    app = only_as(names, wsgi(storage, artifact_store=artifacts))
+    app = only_as(names, dashboard_of(study.storage))
     with make_server(HOST, port, app) as server:
         server.serve_forever()
 
