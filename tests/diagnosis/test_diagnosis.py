@@ -32,7 +32,8 @@ def trace_of(losses, steps=200, finite=True) -> Trace:
     losses = np.array(losses, dtype=float)
     ones = np.ones(len(losses))
     baseline = min(2.0, losses[0])
-    return Trace(0.1, 0, None, "sgd", steps, baseline, losses, ones, ones, ones, ones, 1.0, finite)
+    norms = (ones, ones, ones, ones)
+    return Trace(0.1, 0, None, "sgd", steps, baseline, losses, *norms, 1.0, finite, 0)
 
 
 def test_the_two_instabilities_are_told_apart():
