@@ -33,8 +33,8 @@ def verdict(diagnosis: Diagnosis) -> list[str]:
         return [*lines, *gradients(best)]
     factor = unstable.base_lr / best.base_lr
     lines.append(
-        f"Training is unstable at {unstable.base_lr:.3g} ({factor:.3g} × lr*): with seed {unstable.seed}, "
-        f"{_how(unstable)}"
+        f"Training is unstable at {unstable.base_lr:.3g} ({factor:.3g} × lr*): with seed "
+        f"{unstable.seed}, {_how(unstable)}"
     )
     lines += gradients(best)
     lines += _tried(diagnosis)

@@ -5,7 +5,7 @@ python -m tests.benchmarks.classics textbook
     one thread; killed and started again, it goes on. Then writes that file, a figure and a table.
     With --draw only the latter two, from what is there.
 python -m tests.benchmarks.classics multistep --seeds 1 2 3 [--as-run]
-    the book's multistep on further seeds; or at the constant rate that the book's code trains it at.
+    the book's multistep on further seeds; or at the constant rate that the book's code gives it.
 python -m tests.benchmarks.classics beside
     the confirmed winner of a search beside the classic runs, on the same seeds, after
         lrsearch launch studies/fashion_mnist.toml
