@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch import displays
-from lrsearch.diagnosis.plateau import MULTIPLES, Start, learn
+from lrsearch.diagnosis.plateau import Start, learn
 from lrsearch.diagnosis.range_test import HIGHEST, RangeTest, range_test
 from lrsearch.diagnosis.rules import RULES, LossCurve, edge, moves, smooth
 from lrsearch.errors import TaskError
@@ -23,21 +22,22 @@ COARSE_EPOCHS, FINE_EPOCHS = 6, 12
 """The same in epochs, of a task that only says how an epoch ended."""
 TESTS = 3
 """How many fine tests there are: one alone depends on its weights and its batches."""
-BELOW, ABOVE = 10.0, 30.0
+BELOW, ABOVE = 3.0, 30.0
 """A fine test of a network that has learned runs from this part of the rate at which it did to this
-multiple of it."""
-ABOVE_FRESH_EDGE, ABOVE_EDGE = 2.0, 3.0
-"""The domain ends at this multiple of the edge. A test of fresh weights is too short at any rate to
-see it exactly; one of a network that has learned sees it where a longer run may still regain it."""
-DECADES = 1.8
+multiple of it at most."""
+ABOVE_EDGE = 2.0
+"""The domain ends where networks that have learned blow up; where fresh ones were tested, at this
+multiple of the edge: such a test is too short at any rate to see it exactly."""
+DECADES = 1.7
 """How wide the domain is: where its lower end lies the tests tell less well than its upper one."""
 MIN_RELATIVE_FALL = 1e-3
 """A loss that nowhere falls by this share of the first has learned nothing."""
 ON_PLATEAU = 0.1
 """Where the coarse test's loss nowhere falls by this share of the first, it has not left its first
 plateau: such a test says when the network wakes up, not at which rates it trains."""
-BELOW_WAKING = 2.0
-"""It then probably learns at this part of the rate at which it wakes up."""
+MULTIPLES, WAKING_MULTIPLES = (1.0, 0.25, 4.0), (0.5, 4.0, 0.125)
+"""Rates at which a network is tried to learn, in turn: of the middle of where the coarse test saw
+the loss move, or of the rate at which it woke up, which may be far too low."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Pick:
 class Finding:
     """What the finder suggests.
 
-    `suggested` is the domain of `base_lr` to search, `DECADES` wide. Its upper end is a multiple of
-    the edge of divergence, the geometric mean of what the tests saw.
+    `suggested` is the domain of `base_lr` to search, `DECADES` wide, up to where the loss blows up:
+    the geometric mean of what the tests saw.
     `updates` is what it cost, the coarse test included. `notes` say what a reader should know.
     """
 
@@ -107,17 +107,18 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     on_plateau = not _falls(curve, ON_PLATEAU)
     start: Start | None = None
     if isinstance(task, Supervised):
-        likely = (moves(curve) + edge(curve)) / 2
-        if on_plateau:
-            likely = edge(curve) - math.log10(BELOW_WAKING)
-        rates = [multiple * 10**likely for multiple in MULTIPLES]
+        likely = edge(curve) if on_plateau else (moves(curve) + edge(curve)) / 2
+        multiples = WAKING_MULTIPLES if on_plateau else MULTIPLES
+        rates = [multiple * 10**likely for multiple in multiples]
         start = learn(task, rates, seed=seed, device=device)
     spent = coarse.updates + (start.updates if start else 0)
     if isinstance(task, Supervised) and start and start.state:
         tests, trained = _of_learned(task, start, seed, device)
-        spent, above = spent + trained, ABOVE_EDGE
+        spent += trained
+        highest = [float(test.lrs[-1]) for test in tests]
     elif _falls(curve, MIN_RELATIVE_FALL):
-        tests, above = _of_fresh(task, curve, seed, device), ABOVE_FRESH_EDGE
+        tests = _of_fresh(task, curve, seed, device)
+        highest = [ABOVE_EDGE * 10 ** edge(smooth(test.lrs, test.losses)) for test in tests]
     else:
         raise TaskError(
             "the loss falls at no rate of the range test: the network does not learn from this "
@@ -129,7 +130,7 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
         picked = 10 ** np.array([rule(curve) for curve in curves])
         picks[name] = Pick(float(np.median(picked)), float(picked.min()), float(picked.max()))
     spent += sum(test.updates for test in tests)
-    high = above * 10 ** float(np.mean([edge(curve) for curve in curves]))
+    high = float(np.exp(np.mean(np.log(highest))))
     notes = _notes(tests, start if on_plateau or (start and start.state is None) else None)
     return Finding(tuple(tests), picks, (high / 10**DECADES, high), spent, tuple(notes))
 

@@ -19,9 +19,6 @@ LATEST = 10
 """Losses whose mean is looked at: a single batch says little."""
 MOST = 150
 """Updates after which a rate is given up."""
-MULTIPLES = (1.0, 0.25, 4.0)
-"""Of the rate at which it probably learns, those that are tried in turn: a quick test knows it only
-roughly, and a rate that is too high costs more than one that is too low."""
 
 
 @dataclass(frozen=True)
