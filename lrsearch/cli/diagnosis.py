@@ -30,7 +30,7 @@ def find_lr(
     """Find a first learning rate, and the domain of base_lr to search (a range test).
 
     One coarse test, then three of networks, each of another seed, that have lost half of their
-    loss at about the rate it points to: 500 to 750 updates in all.
+    loss at about the rate it points to: 430 to 850 updates in all.
 
     A task of one's own, which says only how an epoch ended, trains some hundred epochs.
     """

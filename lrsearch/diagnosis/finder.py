@@ -189,8 +189,8 @@ def _notes(tests: Sequence[RangeTest], start: Start | None) -> list[str]:
     notes = []
     if start:
         notes.append(
-            f"the loss hardly moved at first; the tests begin after {start.updates} updates or "
-            f"about as many, the last at {start.rate:.2g}, when half of it is gone"
+            f"the loss hardly moved at first; the tests begin after {start.updates} updates, "
+            f"the last at {start.rate:.2g}, when half of it is gone"
         )
     if any(test.ended == "the highest rate" for test in tests):
         notes.append(

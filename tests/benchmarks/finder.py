@@ -175,9 +175,7 @@ def main() -> None:
         return
     images, epochs = None if arguments.full else arguments.images, arguments.epochs
     for model, optimizer in product(arguments.models, arguments.optimizers):
-        print(
-            f"\n{model}, {optimizer}, {images or 'all'} images: {epochs} epochs, {arguments.seeds} seeds"
-        )
+        print(f"\n{model}, {optimizer}, {images or 'all'} images: {epochs} epochs")
         task = fashion_mnist.task(MODELS[model], optimizer, epochs=epochs, subset=images)
         sweep(task, arguments.seeds, arguments.best, arguments.finder_seeds)
 
