@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch import displays
-from lrsearch.diagnosis.plateau import Start, leave_plateau
+from lrsearch.diagnosis.plateau import Start, learn
 from lrsearch.diagnosis.range_test import HIGHEST, RangeTest, range_test
 from lrsearch.diagnosis.rules import RULES, LossCurve, edge, moves, smooth
 from lrsearch.errors import TaskError
@@ -20,23 +20,26 @@ COARSE, FINE = 20, 50
 moves, and in those after it, which look there."""
 COARSE_EPOCHS, FINE_EPOCHS = 6, 12
 """The same in epochs, of a task that only says how an epoch ended."""
-MIN_TESTS, MAX_TESTS = 2, 3
-"""How many fine tests there are: one alone depends on its first batches."""
-AGREEMENT = 0.1
-"""Where the edges of the fine tests lie within so many decades, no further test is made."""
-BELOW_STEEPEST, ABOVE_EDGE = 5.0, 2.0
-"""The domain begins at this part of the steepest rate, if it is then one to two decades wide, and
-ends at this multiple of the edge: a test stays too short at any rate to see the edge exactly."""
-MIN_DECADES, MAX_DECADES = 1.0, 2.0
+TESTS = 3
+"""How many fine tests there are: one alone depends on its weights and its batches."""
+BUDGET = 700
+"""Of networks that have learned no further one is tested once so many updates are spent."""
+BELOW, ABOVE = 3.0, 30.0
+"""A fine test of a network that has learned runs from this part of the rate at which it did to this
+multiple of it at most."""
+ABOVE_EDGE = 2.0
+"""The domain ends where networks that have learned blow up; where fresh ones were tested, at this
+multiple of the edge: such a test is too short at any rate to see it exactly."""
+DECADES = 1.7
+"""How wide the domain is: where its lower end lies the tests tell less well than its upper one."""
 MIN_RELATIVE_FALL = 1e-3
 """A loss that nowhere falls by this share of the first has learned nothing."""
 ON_PLATEAU = 0.1
 """Where the coarse test's loss nowhere falls by this share of the first, it has not left its first
 plateau: such a test says when the network wakes up, not at which rates it trains."""
-AROUND, FINER = 10.0, 75
-"""Once it has left it, the fine tests run from this part of the rate at which it did to this
-multiple of it, in so many updates for each decade: in a quick test such a network is lost at a
-lower rate than in a slow one."""
+MULTIPLES, WAKING_MULTIPLES = (1.0, 0.25, 4.0), (0.5, 4.0, 0.125)
+"""Rates at which a network is tried to learn, in turn: of the middle of where the coarse test saw
+the loss move, or of the rate at which it woke up, which may be far too low."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ class Pick:
 class Finding:
     """What the finder suggests.
 
-    `suggested` is the domain of `base_lr` to search, one to two decades wide: up to twice the edge
-    of divergence, from a fifth of the steepest rate on, by the medians over the seeds. `updates` is
-    what it cost, the coarse test included. `notes` say what a reader should know.
+    `suggested` is the domain of `base_lr` to search, `DECADES` wide, up to where the loss blows up:
+    the geometric mean of what the tests saw.
+    `updates` is what it cost, the coarse test included. `notes` say what a reader should know.
     """
 
     tests: tuple[RangeTest, ...]
@@ -85,10 +88,10 @@ class Finding:
 def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     """Look where the loss moves, test there with a few seeds, suggest a domain of `base_lr`.
 
-    The first test runs over nine decades, in few updates each. The others begin half a decade
-    below where it saw the loss move and end beyond where it saw it rise; there are as many as their
-    edges ask for (`AGREEMENT`). Where the first test never leaves the loss's first plateau, all is
-    done from a network that was trained at a constant rate until its loss fell (`leave_plateau`).
+    The first test runs over nine decades, in few updates each, and tells about where a network
+    trains. For each of the others, of a seed of its own, a network is trained at such a rate until
+    half of its loss is gone (`learn`), and tested around that: what a network of fresh weights
+    shows depends far more on them. Where it learns at no such rate, fresh ones are tested.
     A `Supervised` task is watched update by update; of any other task, which only says how an epoch
     ended, whole epochs are trained, and it costs more.
 
@@ -100,45 +103,74 @@ def find_lr(task: Task, *, seed: int = 0, device: str = "cpu") -> Finding:
     Raises:
         TaskError: if the first loss is not finite, there is none, or no test shows one that falls.
     """
-    by_update = isinstance(task, Supervised)
-    coarse_points, fine_points = (COARSE, FINE) if by_update else (COARSE_EPOCHS, FINE_EPOCHS)
+    coarse_points = COARSE if isinstance(task, Supervised) else COARSE_EPOCHS
     coarse = range_test(task, seed=seed, device=device, per_decade=coarse_points)
-    curve, updates = smooth(coarse.lrs, coarse.losses), coarse.updates
+    curve = smooth(coarse.lrs, coarse.losses)
+    on_plateau = not _falls(curve, ON_PLATEAU)
     start: Start | None = None
-    if isinstance(task, Supervised) and not _falls(curve, ON_PLATEAU):
-        start = leave_plateau(task, 10 ** edge(curve), seed=seed, device=device)
-        updates += start.updates
-    state = start.state if start else None
-    if start and state:
-        lowest, highest, fine_points = start.rate / AROUND, start.rate * AROUND, FINER
+    if isinstance(task, Supervised):
+        likely = edge(curve) if on_plateau else (moves(curve) + edge(curve)) / 2
+        multiples = WAKING_MULTIPLES if on_plateau else MULTIPLES
+        rates = [multiple * 10**likely for multiple in multiples]
+        start = learn(task, rates, seed=seed, device=device)
+    spent = coarse.updates + (start.updates if start else 0)
+    if isinstance(task, Supervised) and start and start.state:
+        tests, spent = _of_learned(task, start, spent, seed, device)
+        highest = [float(test.lrs[-1]) for test in tests]
     elif _falls(curve, MIN_RELATIVE_FALL):
-        lowest, highest = 10 ** (moves(curve) - 0.5), min(HIGHEST, 10 ** (edge(curve) + 0.5))
+        tests = _of_fresh(task, curve, seed, device)
+        spent += sum(test.updates for test in tests)
+        highest = [ABOVE_EDGE * 10 ** edge(smooth(test.lrs, test.losses)) for test in tests]
     else:
         raise TaskError(
             "the loss falls at no rate of the range test: the network does not learn from this "
             "data; check the loss and the data before the rate"
         )
-    tests: list[RangeTest] = []
-    curves: list[LossCurve] = []
-    edges: list[float] = []
-    while len(tests) < MIN_TESTS or (len(tests) < MAX_TESTS and np.ptp(edges) > AGREEMENT):
-        test = range_test(
-            task, seed=seed + len(tests), device=device,
-            lowest=lowest, highest=highest, per_decade=fine_points,
-            state=state,
-        )  # fmt: skip
-        tests.append(test)
-        curves.append(smooth(test.lrs, test.losses))
-        edges.append(edge(curves[-1]))
+    curves = [smooth(test.lrs, test.losses) for test in tests]
     picks = {}
     for name, rule in RULES.items():
-        rates = 10 ** np.array([rule(curve) for curve in curves])
-        picks[name] = Pick(float(np.median(rates)), float(rates.min()), float(rates.max()))
-    high = ABOVE_EDGE * 10 ** float(np.median(edges))
-    low = picks["steepest"].median / BELOW_STEEPEST
-    low = min(max(low, high / 10**MAX_DECADES), high / 10**MIN_DECADES)
-    updates += sum(test.updates for test in tests)
-    return Finding(tuple(tests), picks, (low, high), updates, tuple(_notes(tests, start)))
+        picked = 10 ** np.array([rule(curve) for curve in curves])
+        picks[name] = Pick(float(np.median(picked)), float(picked.min()), float(picked.max()))
+    high = float(np.exp(np.mean(np.log(highest))))
+    notes = _notes(tests, start if on_plateau or (start and start.state is None) else None)
+    return Finding(tuple(tests), picks, (high / 10**DECADES, high), spent, tuple(notes))
+
+
+def _of_learned(
+    task: Supervised, start: Start, spent: int, seed: int, device: str
+) -> tuple[list[RangeTest], int]:
+    """Test networks that have learned, each of another seed; return also all updates spent."""
+    tests: list[RangeTest] = []
+    learned = start
+    for number in range(seed, seed + TESTS):
+        if number > seed:
+            if spent >= BUDGET:
+                break
+            learned = learn(task, [start.rate], seed=number, device=device)
+            spent += learned.updates
+        if learned.state is not None:
+            test = range_test(
+                task, seed=number, device=device, lowest=start.rate / BELOW,
+                highest=start.rate * ABOVE, per_decade=FINE, state=learned.state,
+            )  # fmt: skip
+            tests.append(test)
+            spent += test.updates
+    return tests, spent
+
+
+def _of_fresh(task: Task, curve: LossCurve, seed: int, device: str) -> list[RangeTest]:
+    """Test networks of fresh weights where the coarse test saw the loss move."""
+    return [
+        range_test(
+            task,
+            seed=number,
+            device=device,
+            lowest=10 ** (moves(curve) - 0.5),
+            highest=min(HIGHEST, 10 ** (edge(curve) + 0.5)),
+            per_decade=FINE if isinstance(task, Supervised) else FINE_EPOCHS,
+        )
+        for number in range(seed, seed + TESTS)
+    ]
 
 
 def _falls(curve: LossCurve, share: float) -> bool:
@@ -157,8 +189,8 @@ def _notes(tests: Sequence[RangeTest], start: Start | None) -> list[str]:
     notes = []
     if start:
         notes.append(
-            "the loss hardly moved at first, so the tests begin after "
-            f"{start.updates} updates, the last at {start.rate:.2g}, when it had begun to fall"
+            f"the loss hardly moved at first; the tests begin after {start.updates} updates, "
+            f"the last at {start.rate:.2g}, when half of it is gone"
         )
     if any(test.ended == "the highest rate" for test in tests):
         notes.append(

@@ -1,7 +1,8 @@
-"""The first plateau: a loss that hardly moves for a while, whatever the rate, and then falls."""
+"""A network that has learned: trained beyond its first plateau, on which the loss hardly moves."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +13,17 @@ from lrsearch.diagnosis.range_test import kept_generators, kept_network
 from lrsearch.schedules import Constant, Schedule
 from lrsearch.tasks import Supervised
 
-FALL = 0.2
-"""By this share of its first the loss falls where a network has left its first plateau."""
+FALL = 0.5
+"""A network has learned when its loss has fallen by this share of the first."""
 LATEST = 10
 """Losses whose mean is looked at: a single batch says little."""
 MOST = 150
 """Updates after which a rate is given up."""
-MULTIPLES = (0.5, 4.0, 0.125)
-"""Of the rate at which the loss rose without having fallen, those that are tried in turn: on the
-plateau that rate is known only roughly."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A network that was trained until its loss fell; `state` is none where it never did.
+    """A network that was trained until it had learned; `state` is none where it never had.
 
     `updates` were trained in all, the last at `rate`.
     """
@@ -35,20 +33,19 @@ class Start:
     updates: int
 
 
-def leave_plateau(task: Supervised, edge: float, *, seed: int, device: str) -> Start:
-    """Train at a constant rate until the loss has left its first plateau.
+def learn(task: Supervised, rates: Iterable[float], *, seed: int, device: str) -> Start:
+    """Train at a constant rate until half of the loss is gone; of some rates the first that does.
 
     The network and torch's generators are afterwards as they were.
 
     Args:
         task: what is trained.
-        edge: about the highest rate that trains.
+        rates: tried in turn; at least one.
         seed: of the weights and the order of the data.
         device: a torch device.
     """
-    updates, rate = 0, edge
-    for multiple in MULTIPLES:
-        rate = multiple * edge
+    updates, rate = 0, 0.0
+    for rate in rates:
         state, trained = _train(task, rate, seed, device)
         updates += trained
         if state is not None:

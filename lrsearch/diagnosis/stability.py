@@ -15,10 +15,13 @@ import numpy as np
 from lrsearch.diagnosis.network import Network, inspect_network
 from lrsearch.diagnosis.trace import Trace, train_trace
 from lrsearch.errors import TaskError
-from lrsearch.tasks import Supervised, is_near
+from lrsearch.tasks import Supervised
 
 STEPS = 500
 """Updates of a short run."""
+SEEDS = 3
+"""On so many seeds a run must train to count as stable, and a cure must hold to count as one: near
+the edge it is luck whether a single run does."""
 RATES = 10
 """Rates in the sweep."""
 ABOVE = (2.0, 5.0, 10.0)
@@ -33,6 +36,9 @@ WARMUPS = (10, 30, 100, 300, 1000, 3000, 10000)
 """Warmups tried, in updates; at most a tenth of the full run."""
 PERCENTILES = (90, 50)
 """Of the gradient's norms at lr*, where they are clipped; the stricter where the other fails."""
+LEARNED = 0.5
+"""A cure learns at least this share of what lr* does in as many updates: the margin to a rate at
+which a run only just trains."""
 
 Say = Callable[[str], None]
 
@@ -40,6 +46,9 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Diagnosis:
     """What the runs showed.
+
+    But for the sweeps each setting was tried on `SEEDS` seeds, until one failed: its trace is that
+    of the seed that failed, else that of the first.
 
     Args:
         full_run: updates of the task's full run.
@@ -89,14 +98,14 @@ def diagnose(
     device: str = "cpu",
     say: Say = lambda line: None,
 ) -> Diagnosis:
-    """Diagnose a task by short runs; what helps in these is trained once at full length.
+    """Diagnose a task by short runs; what helps in these is trained at full length.
 
     Args:
         task: what is diagnosed.
         low: the lowest rate of the sweep.
         high: its highest, unless even higher rates train.
         steps: updates of a short run.
-        seed: of all runs.
+        seed: of the sweeps, and the first of what is tried on several.
         device: a torch device.
         say: is told what is being tried.
 
@@ -104,8 +113,11 @@ def diagnose(
         TaskError: if no rate trains.
     """
 
-    def train(base_lr: float, steps: int = steps, **options: Any) -> Trace:
+    def train(base_lr: float, steps: int = steps, seed: int = seed, **options: Any) -> Trace:
         return train_trace(task, base_lr, steps=steps, seed=seed, device=device, **options)
+
+    seeds = range(seed, seed + SEEDS)
+    steadily = partial(_steadily, train, seeds)
 
     full_run = task.epochs * task.steps_per_epoch
     sweep = _sweep(train, np.geomspace(low, high, RATES), say)
@@ -113,14 +125,18 @@ def diagnose(
         sweep += _sweep(train, [sweep[-1].base_lr * 3], say)  # the edge lies further up
     best = _best(sweep)
     say(f"a closer look at the best rate {best.base_lr:.3g}, at 2, 5 and 10 times it")
-    above = (best, *(train(best.base_lr * factor) for factor in ABOVE))
+    again = _steadily(train, seeds[1:], best.base_lr) if best.stable else best
+    above = [best if again.stable else again]
+    above += [steadily(best.base_lr * factor) for factor in ABOVE]
     unstable = next((trace for trace in above if not trace.stable), None)
     warmups: list[Trace] = []
     clipped: list[Trace] = []
     full_length: list[Trace] = []
     adam: list[Trace] = []
     if unstable is not None:
-        warmups, clipped, full_length = _cures(train, unstable.base_lr, best, full_run, say)
+        warmups, clipped, full_length = _cures(
+            train, steadily, unstable.base_lr, best, full_run, say
+        )
         if task.optimizer_name != "adam":
             other = replace(task, optimizer="adam")
             say("adam, at its own rates")
@@ -131,7 +147,7 @@ def diagnose(
         warmup_unit=task.steps_per_epoch if task.lr_every == "epoch" else 1,
         sweep=tuple(sweep),
         best=best,
-        above=above,
+        above=tuple(above),
         unstable=unstable,
         warmups=tuple(warmups),
         clip_norm=norm_percentile(best, PERCENTILES[0]),
@@ -187,8 +203,31 @@ def _best(traces: list[Trace]) -> Trace:
     return min(feasible, key=lambda trace: trace.best_val_loss)
 
 
+def _steadily(
+    train: Callable[..., Trace],
+    seeds: Iterable[int],
+    *args: Any,
+    works: Callable[[Trace], bool] = lambda trace: trace.stable,
+    **options: Any,
+) -> Trace:
+    """Train with each seed until a run does not work; return that one, else the first."""
+    first = None
+    for seed in seeds:
+        trace = train(*args, seed=seed, **options)
+        if not works(trace):
+            return trace
+        first = first or trace
+    assert first is not None
+    return first
+
+
 def _cures(
-    train: Callable[..., Trace], unstable: float, best: Trace, full_run: int, say: Say
+    train: Callable[..., Trace],
+    steadily: Callable[..., Trace],
+    unstable: float,
+    best: Trace,
+    full_run: int,
+    say: Say,
 ) -> tuple[list[Trace], list[Trace], list[Trace]]:
     """Return the warmups and clipped runs tried, and what of them helps, at full length after lr*.
 
@@ -200,13 +239,13 @@ def _cures(
 
     def reached(multiple: float) -> bool:
         rate = multiple * unstable
-        warmups.extend(tried := _warmups(train, rate, full_run, say))
-        clipped.extend(cut := _clipped(train, rate, best, say))
+        warmups.extend(tried := _warmups(steadily, rate, full_run, say))
+        clipped.extend(cut := _clipped(steadily, rate, best, say))
         helps = [trace for trace in (*tried, *cut) if trace.stable]
         if helps and not full_length:
             say(f"lr* {best.base_lr:.3g} for the full run of {full_run} updates")
             full_length.append(train(best.base_lr, steps=full_run))
-        runs = [_at_full_length(train, trace, full_run, say) for trace in helps]
+        runs = [_at_full_length(steadily, trace, full_length[0], say) for trace in helps]
         full_length.extend(runs)
         return any(holds(trace, full_length[0]) for trace in runs)
 
@@ -217,41 +256,46 @@ def _cures(
     return warmups, clipped, full_length
 
 
-def _warmups(train: Callable[..., Trace], rate: float, full_run: int, say: Say) -> list[Trace]:
+def _warmups(steadily: Callable[..., Trace], rate: float, full_run: int, say: Say) -> list[Trace]:
     """Rise to a high rate ever more slowly, and hold it for twice as long, until that trains."""
     traces: list[Trace] = []
     for warmup in [count for count in WARMUPS if count <= full_run / 10]:
         say(f"a warmup of {warmup} updates to base_lr {rate:.3g}")
-        traces.append(train(rate, steps=3 * warmup, warmup_steps=warmup))
+        traces.append(steadily(rate, steps=3 * warmup, warmup_steps=warmup))
         if traces[-1].stable:
             break
     return traces
 
 
-def _clipped(train: Callable[..., Trace], rate: float, best: Trace, say: Say) -> list[Trace]:
+def _clipped(steadily: Callable[..., Trace], rate: float, best: Trace, say: Say) -> list[Trace]:
     """Cut the gradient to its usual norm at lr*, and harder where that does not help."""
     traces: list[Trace] = []
     for percentile in PERCENTILES:
         clip_norm = norm_percentile(best, percentile)
         say(f"gradient clipped to {clip_norm:.3g} (p{percentile}) at base_lr {rate:.3g}")
-        traces.append(train(rate, clip_norm=clip_norm))
+        traces.append(steadily(rate, clip_norm=clip_norm))
         if traces[-1].stable:
             break
     return traces
 
 
-def _at_full_length(train: Callable[..., Trace], trace: Trace, full_run: int, say: Say) -> Trace:
-    """Train what helps in a short run for the full one, a warmup laid before it."""
+def _at_full_length(steadily: Callable[..., Trace], trace: Trace, plain: Trace, say: Say) -> Trace:
+    """Train what helps in short runs for as long as the plain full run, a warmup laid before it."""
     how = f"after {trace.warmup_steps} updates of warmup" if trace.warmup_steps else "clipped"
     say(f"base_lr {trace.base_lr:.3g} {how} for the full run")
-    steps = full_run + trace.warmup_steps
-    options = {"warmup_steps": trace.warmup_steps, "clip_norm": trace.clip_norm}
-    return train(trace.base_lr, steps=steps, **options)
+    return steadily(
+        trace.base_lr,
+        steps=plain.steps + trace.warmup_steps,
+        warmup_steps=trace.warmup_steps,
+        clip_norm=trace.clip_norm,
+        works=partial(holds, plain=plain),
+    )
 
 
 def holds(trace: Trace, plain: Trace) -> bool:
-    """Return whether a full-length run is finite, and its best checkpoint near that of another.
+    """Return whether a full-length run keeps training, and learns enough beside that at lr*.
 
-    How it ends says less: a long run may overfit, and so may the other.
+    It ends no better than by a guess only if that run does too, as both do where they overfit.
     """
-    return trace.finite and is_near(trace.best_val_loss, plain.best_val_loss)
+    gained, other = (plain.baseline - run.best_val_loss for run in (trace, plain))
+    return trace.finite and (plain.infeasible or not trace.infeasible) and gained >= LEARNED * other

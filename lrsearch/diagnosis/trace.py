@@ -44,6 +44,7 @@ class Trace:
     weight_norms: Floats
     best_val_loss: float
     finite: bool
+    seed: int
 
     @property
     def final_loss(self) -> float:
@@ -147,6 +148,7 @@ def train_trace(
         weight_norms=weight_norms,
         best_val_loss=min(seen, default=float("inf")),
         finite=finite,
+        seed=seed,
     )
 
 

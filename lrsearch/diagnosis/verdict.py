@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lrsearch.diagnosis.stability import Diagnosis, holds
+from lrsearch.diagnosis.stability import SEEDS, Diagnosis, holds
 from lrsearch.diagnosis.trace import Trace
 
 EXPLODES = 100.0
@@ -26,17 +26,22 @@ def verdict(diagnosis: Diagnosis) -> list[str]:
     if above:
         lines.append(f"From {min(above):.3g} on nothing is learned.")
     if unstable is None:
-        lines.append("Training is stable at lr*, at 2, 5 and 10 times it: nothing to cure.")
+        lines.append(
+            f"Training is stable at lr*, at 2, 5 and 10 times it, on each of {SEEDS} seeds: "
+            "nothing to cure."
+        )
         return [*lines, *gradients(best)]
     factor = unstable.base_lr / best.base_lr
     lines.append(
-        f"Training is unstable at {unstable.base_lr:.3g} ({factor:g} × lr*): {_how(unstable)}"
+        f"Training is unstable at {unstable.base_lr:.3g} ({factor:.3g} × lr*): with seed "
+        f"{unstable.seed}, {_how(unstable)}"
     )
     lines += gradients(best)
     lines += _tried(diagnosis)
     lines += _compared(diagnosis)
     lines += diagnosis.network.advice()
     if diagnosis.cure is None:
+        lines.append(f"Nothing tried holds at full length on each of {SEEDS} seeds.")
         lines.append(f"So lower the rate: search below {unstable.base_lr:.3g}.")
     return lines
 
@@ -140,7 +145,7 @@ def _tried(diagnosis: Diagnosis) -> list[str]:
         share = trace.warmup_steps / diagnosis.full_run
         lines.append(
             f"A warmup of {trace.warmup_steps} updates ({share:.1%} of the run) to "
-            f"{_times(trace, unstable)} holds for twice as long."
+            f"{_times(trace, unstable)} holds for twice as long on each of {SEEDS} seeds."
             + (" More than 5 %: train longer to make up for it." if share > 0.05 else "")
         )
     if failed := _without(diagnosis.warmups):
@@ -150,8 +155,8 @@ def _tried(diagnosis: Diagnosis) -> list[str]:
         share = trace.clipped_share
         lines.append(
             f"With gradients clipped to {trace.clip_norm:.3g} it trains stably at "
-            f"{_times(trace, unstable)} with {share:.0%} of the updates clipped"
-            + (": more than half, so rather lower the rate." if share > 0.5 else ".")
+            f"{_times(trace, unstable)} on each of {SEEDS} seeds, with {share:.0%} of the updates "
+            + ("clipped: more than half, so rather lower the rate." if share > 0.5 else "clipped.")
         )
     if failed := _without(diagnosis.clipped):
         norms = dict.fromkeys(f"{trace.clip_norm:.3g}" for trace in failed)
@@ -200,13 +205,16 @@ def _compared(diagnosis: Diagnosis) -> list[str]:
             else f"clipped to {trace.clip_norm:.3g}"
         )
         if not trace.finite:
-            end = "it cannot keep: in the end its loss is not finite"
-        elif not holds(trace, plain):
-            end = "does not come near"
-        else:
+            end = f"with seed {trace.seed} its loss is not finite in the end"
+        elif holds(trace, plain):
             better = trace.best_val_loss < plain.best_val_loss
-            end = "is better" if better else "is no better at this constant rate"
-        lines.append(f"At {trace.base_lr:.3g} {how} it is {trace.best_val_loss:.3g}, which {end}.")
+            end = "better" if better else "no better at this constant rate"
+            end += f"; it holds on each of {SEEDS} seeds"
+        elif trace.infeasible:
+            end = f"but with seed {trace.seed} it ends no lower than a guess"
+        else:
+            end = f"with seed {trace.seed} less than half of what lr* has learned"
+        lines.append(f"At {trace.base_lr:.3g} {how} it is {trace.best_val_loss:.3g}, {end}.")
     return lines
 
 

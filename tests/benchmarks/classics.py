@@ -4,6 +4,8 @@ python -m tests.benchmarks.classics textbook
     trains those of studies/lenet_classics.toml that studies/lenet_classics.json has not, once, on
     one thread; killed and started again, it goes on. Then writes that file, a figure and a table.
     With --draw only the latter two, from what is there.
+python -m tests.benchmarks.classics multistep --seeds 1 2 3 [--as-run]
+    the book's multistep on further seeds; or at the constant rate that the book's code gives it.
 python -m tests.benchmarks.classics beside
     the confirmed winner of a search beside the classic runs, on the same seeds, after
         lrsearch launch studies/fashion_mnist.toml
@@ -44,13 +46,29 @@ its authors' slides print them: d2l.smola.org/slides/pytorch/chapter_optimizatio
 """
 
 
-def train_textbook(url: str, name: str) -> dict[str, list[float]]:
-    """Train the experiment of that name, a study of one trial; return its curves by epoch."""
+AS_RUN = {"schedule": "constant", "base_lr": 0.125}
+"""What the book's PyTorch code trains as multistep: it draws the schedule by stepping it through 30
+epochs, past both milestones, and then trains with the same object."""
+
+
+def train_textbook(
+    url: str, name: str, *, seed: int = 0, schedule: dict[str, Any] | None = None
+) -> dict[str, list[float]]:
+    """Train the experiment of that name, a study of one trial; return its curves by epoch.
+
+    Args:
+        url: of the storage.
+        name: of the experiment.
+        seed: of the run.
+        schedule: in place of the experiment's own.
+    """
     prepare_torch("cpu")
     with (STUDIES / "lenet_classics.toml").open("rb") as file:
         data = tomllib.load(file)
-    data["schedules"] = [data["schedules"][NAMES.index(name)]]
-    data["study"] |= {"name": f"{data['study']['name']}: {name}", "trials": 1}
+    data["schedules"] = [schedule or data["schedules"][NAMES.index(name)]]
+    run = f"{name}, as run" if schedule else name
+    full = f"{data['study']['name']}: {run}" + (f", seed {seed}" if seed else "")
+    data["study"] |= {"name": full, "trials": 1, "seed": seed}
     spec = StudySpec.from_dict(data)
     study = create_study(open_storage(url), spec, load_task(spec.task.run, spec.task_options()))
     work(url, study.name, "cpu")
@@ -115,6 +133,14 @@ def textbook(url: str, only_draw: bool) -> None:
     draw(curves).write_image(STUDIES / "lenet_classics.png", scale=1.5)
 
 
+def multistep(url: str, seeds: list[int], as_run: bool) -> None:
+    """Print how multistep ends with each seed, as it is given or as the book's code runs it."""
+    for seed in seeds:
+        of = train_textbook(url, "multistep", seed=seed, schedule=AS_RUN if as_run else None)
+        ends = ", ".join(f"{curve} {of[curve][-1]:.3f}" for curve in CURVES)
+        print(f"{'as run' if as_run else 'as given'}, seed {seed}: {ends}", flush=True)
+
+
 def keep(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
     """Write curves by experiment, one line each."""
     text = json.dumps(curves, indent=1).replace(",\n   ", ",")
@@ -150,14 +176,18 @@ def beside(url: str, search: str, classics_name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("what", choices=("textbook", "beside"))
+    parser.add_argument("what", choices=("textbook", "multistep", "beside"))
     parser.add_argument("--storage", default="sqlite:///lrsearch.db")
     parser.add_argument("--draw", action="store_true", help="train nothing")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--as-run", action="store_true", help="as the book's code trains it")
     parser.add_argument("--search", default="fashion-mnist-lenet")
     parser.add_argument("--classics", default="classics-ten-epochs")
     options = parser.parse_args()
     if options.what == "textbook":
         textbook(options.storage, options.draw)
+    elif options.what == "multistep":
+        multistep(options.storage, options.seeds, options.as_run)
     else:
         beside(options.storage, options.search, options.classics)
 

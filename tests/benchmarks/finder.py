@@ -1,8 +1,8 @@
 """Does the finder's domain hold the best rate? How far do the rules stray on a known curve?
 
     python -m tests.benchmarks.finder sweep [--models lenet small_conv]
-        [--optimizers sgd momentum adam] [--images 15000] [--epochs 2] [--seeds 3]
-        [--best RATE] [--finder-seeds 0 100]
+        [--optimizers sgd momentum adam] [--images 15000 | --full] [--epochs 2]
+        [--seeds 3] [--best RATE] [--finder-seeds 0 100]
     python -m tests.benchmarks.finder synthetic [--draws 200] [--noise 0.1]
 
 `sweep` trains on FashionMNIST at twelve constant rates, each with every seed, and compares the best
@@ -160,6 +160,7 @@ def main() -> None:
     sweeping.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     sweeping.add_argument("--optimizers", nargs="+", default=["sgd", "momentum", "adam"])
     sweeping.add_argument("--images", type=int, default=15_000)
+    sweeping.add_argument("--full", action="store_true", help="all images")
     sweeping.add_argument("--epochs", type=int, default=2)
     sweeping.add_argument("--seeds", type=int, default=3)
     sweeping.add_argument("--best", type=float, help="sweep nothing")
@@ -172,9 +173,9 @@ def main() -> None:
     if arguments.command == "synthetic":
         synthetic(arguments.draws, arguments.noise)
         return
-    images, epochs = arguments.images, arguments.epochs
+    images, epochs = None if arguments.full else arguments.images, arguments.epochs
     for model, optimizer in product(arguments.models, arguments.optimizers):
-        print(f"\n{model}, {optimizer}, {images} images: {epochs} epochs, {arguments.seeds} seeds")
+        print(f"\n{model}, {optimizer}, {images or 'all'} images: {epochs} epochs")
         task = fashion_mnist.task(MODELS[model], optimizer, epochs=epochs, subset=images)
         sweep(task, arguments.seeds, arguments.best, arguments.finder_seeds)
 
