@@ -6,7 +6,7 @@ All of it keeps to Optuna's public interfaces, so that each part works in anybod
 from lrsearch.search.estimates import Estimate, SeedModel
 from lrsearch.search.horizons import HorizonsPruner, check_horizons, default_horizons, with_longer
 from lrsearch.search.pruners import PRUNERS, build_pruner
-from lrsearch.search.rates_first import RATES, RatesFirstSampler
+from lrsearch.search.rates_first import RatesFirstSampler
 from lrsearch.search.rungs import Climb, Rung, Standing, rungs_of, values_in_full
 from lrsearch.search.samplers import (
     LEARN_FROM_FEW,

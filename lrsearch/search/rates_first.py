@@ -2,7 +2,8 @@
 
 Which rate trains decides most of what a schedule comes to, and is the same question for all of
 them. A plain schedule that ends low answers it in a few short runs, and is often hard to beat
-itself; a sampler that begins at random spends as many trials on rates at which nothing trains.
+itself. But the highest rate that trained is one that may collapse on another seed, and until
+several have been tried nothing tells.
 """
 
 from __future__ import annotations

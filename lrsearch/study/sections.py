@@ -92,9 +92,8 @@ class TaskSection(Section):
 class SamplerSection(Section):
     """`[sampler]`: a kind, what the first trials are due to, and options of Optuna's class.
 
-    Of the first trials `rates_first` look for the rate under a plain schedule (left out: 7 with
-    TPE, at most a quarter of the trials, and none with other samplers; none that learns from an
-    earlier study); then each family gets `per_family` in turn.
+    Of the first trials `rates_first` look for the rate under a plain schedule, unless the study
+    learns from an earlier one; then each family gets `per_family` in turn.
 
     Kinds are "tpe", "random", "gp", and for spaces of numbers alone whose trials do not wait
     (`pruning.kind` "none" or "epochs") "cmaes" and "qmc"; "optunahub:PACKAGE:CLASS" loads another.
@@ -102,7 +101,7 @@ class SamplerSection(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     kind: str = "tpe"
-    rates_first: int | None = Field(default=None, ge=0)
+    rates_first: int = Field(default=0, ge=0)
     per_family: int = Field(default=0, ge=0)
 
     @property

@@ -14,7 +14,6 @@ from lrsearch.schedules import Choice, Domain, Fixed, Schedule, Suggester, famil
 from lrsearch.search import (
     BASE_LR,
     LEARN_FROM_FEW,
-    RATES,
     Climb,
     RatesFirstSampler,
     Rung,
@@ -168,7 +167,7 @@ class StudySpec(Section):
             earlier: trials of another study that it learns from too.
         """
         given = len(self.schedules)
-        rates = 0 if earlier else self.rates_first  # an earlier study has found the rate
+        rates = 0 if earlier else self.sampler.rates_first  # an earlier study has found the rate
         families, place = self.search_space().families, number - given - rates
         sampler = SeededSampler(
             sampler_builder(self.sampler.kind, self.sampler.options, self.study.seed),
@@ -180,13 +179,6 @@ class StudySpec(Section):
             few=self.sampler.kind in LEARN_FROM_FEW,
         )
         return RatesFirstSampler(sampler, rates, after=given)
-
-    @property
-    def rates_first(self) -> int:
-        """How many trials look for the rate first."""
-        if self.sampler.rates_first is not None:
-            return self.sampler.rates_first
-        return min(RATES, self.study.trials // 4) if self.sampler.kind == "tpe" else 0
 
     def build_pruner(self) -> BasePruner:
         """Return the pruner of this study, for Optuna."""

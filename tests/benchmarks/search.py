@@ -63,7 +63,7 @@ COLLAPSED = 0.5
 KEPT = 0.3
 """The share of its epochs in which a search confirms what it has found."""
 CONFIRMED = 4
-GROUPED = {"kind": "tpe", "multivariate": True, "group": True, "per_family": 2, "rates_first": 0}
+GROUPED = {"kind": "tpe", "multivariate": True, "group": True, "per_family": 2}
 """A sampler that lrsearch had before."""
 
 NETWORKS = "tests.benchmarks.networks"
@@ -360,7 +360,7 @@ ARMS: dict[str, Callable[[Asked], Trace]] = {
     "Optuna's defaults, confirmed": optunas_defaults_confirmed,
     "horizons, one seed": horizons_one_seed,
     "lrsearch": lrsearch,
-    "lrsearch, TPE at once": partial(lrsearch, sampler={"kind": "tpe", "rates_first": 0}),
+    "lrsearch, rates first": partial(lrsearch, sampler={"kind": "tpe", "rates_first": 7}),
     "lrsearch, TPE grouped": partial(lrsearch, sampler=GROUPED),
     "lrsearch, random sampling": partial(lrsearch, sampler={"kind": "random"}),
 }

@@ -11,10 +11,10 @@ from lrsearch import RatesFirstSampler, SearchSpace, StudySpec
 HALVING = [1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8, 3 / 8, 7 / 8]
 
 
-def spec_of(trials=60, given=(), **sampler):
+def spec_of(given=(), **sampler):
     return StudySpec.from_dict(
         {
-            "study": {"name": "s", "trials": trials},
+            "study": {"name": "s", "trials": 60},
             "task": {"run": "my:task"},
             "space": {"base_lr": {"low": 1e-3, "high": 1.0, "log": True}},
             "schedules": list(given),
@@ -42,11 +42,11 @@ def is_plain(schedule):
 
 
 def test_of_a_study_the_first_seven_are_plain_at_rates_from_all_over_the_domain():
-    schedules, study = suggested(spec_of(), 10)
+    schedules, study = suggested(spec_of(rates_first=7), 10)
     assert [is_plain(schedule) for schedule in schedules[:7]] == [True] * 7
     shares = [math.log10(schedule.base_lr / 1e-3) / 3 for schedule in schedules[:7]]
     assert shares == pytest.approx(HALVING)
-    later, _ = suggested(spec_of(rates_first=0, kind="tpe"), 10)
+    later, _ = suggested(spec_of(), 10)
     rates = [schedule.base_lr for schedule in schedules]
     assert not {schedule.base_lr for schedule in later} & set(rates[:7])
     # they are trials like any other, of which a sampler learns
@@ -54,10 +54,9 @@ def test_of_a_study_the_first_seven_are_plain_at_rates_from_all_over_the_domain(
 
 
 def test_there_are_as_many_as_are_asked_for_after_those_that_are_given():
-    assert spec_of(trials=12).rates_first == 3
-    assert spec_of(trials=3).rates_first == 0
-    assert spec_of(kind="random").rates_first == 0
-    learned = spec_of().build_sampler(0, earlier=[optuna.trial.create_trial(value=1.0)])
+    learned = spec_of(rates_first=7).build_sampler(
+        0, earlier=[optuna.trial.create_trial(value=1.0)]
+    )
     assert learned.rates == 0  # an earlier study has found the rate
     spec = spec_of(given=[{"schedule": "step", "base_lr": 0.5}], rates_first=2)
     schedules, _ = suggested(spec, 4)  # number 0 is given: what is suggested for it is not used
@@ -66,7 +65,7 @@ def test_there_are_as_many_as_are_asked_for_after_those_that_are_given():
 
 
 def test_where_a_trial_is_completed_elsewhere_it_is_the_same():
-    one, other = (suggested(spec_of(), 9)[0] for _ in range(2))
+    one, other = (suggested(spec_of(rates_first=7), 9)[0] for _ in range(2))
     assert one == other
 
 
