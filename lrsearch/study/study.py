@@ -162,11 +162,13 @@ class Study:
         Raises:
             StudyError: if no trial has come to anything.
         """
-        if not (found := ranked(self.results(), maximize=self.maximize)):
-            raise StudyError(
-                f"study {self.name!r} has no trained trial yet; let `lrsearch launch` train one"
-            )
-        return self.record(found[0].number)
+        while found := ranked(self.results(), maximize=self.maximize):
+            record = self.record(found[0].number)
+            if record.value is not None:  # else it has diverged in between
+                return record
+        raise StudyError(
+            f"study {self.name!r} has no trained trial yet; let `lrsearch launch` train one"
+        )
 
     def ranked(self) -> list[TrialRecord]:
         """Return the trials that have a value, the best first; those trained in full lead."""

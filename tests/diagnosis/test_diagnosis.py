@@ -280,7 +280,8 @@ def test_an_unstable_task_is_named_cured_and_searched_with_more_success(
     patched["study"] = {**plain["study"], "name": "patched"}
     values = {name: search(tmp_path, name, spec) for name, spec in
               (("plain", plain), ("patched", patched))}  # fmt: skip
-    assert min(values["patched"]) < min(values["plain"])
+    assert np.isfinite(values["patched"]).all()  # the best of twelve alone is one seed's luck
+    assert np.median(values["patched"]) < np.median(values["plain"])
 
 
 def search(folder, name, spec) -> list[float]:

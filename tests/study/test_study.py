@@ -260,3 +260,16 @@ def test_a_study_keeps_what_its_trials_were_trained_with(finished_study, small_d
     space = {**study.spec.space, "task.batch_size": {"choices": [50, 100]}}
     study.spec = study.spec.model_copy(update={"space": space})
     assert study.settings(searched) == {**settings, "batch_size": 100}
+
+
+def test_a_best_that_diverges_while_it_is_read_is_not_the_best(url, monkeypatch):
+    study = make(url, trials=12, options={"diverges_above": 0.3})
+    work(url, None, "cpu")
+    now = study.results()
+    diverged = next(trial for trial in now if trial.value is None)
+    before = replace(diverged, diverged=None, reports={4: 99.0})
+    reads = iter([[before], now])
+    monkeypatch.setattr(study, "results", lambda: next(reads))
+    assert before.value == 99.0
+    assert study.best().value == max(trial.value for trial in now if trial.value is not None)
+    assert next(reads, None) is None
