@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = ("lrsearch", "torch", "torchvision", "optuna", "numpy")
 
@@ -15,6 +14,8 @@ def installed_versions() -> dict[str, str]:
         >>> "optuna" in installed_versions()
         True
     """
+    from importlib.metadata import PackageNotFoundError, version  # not for who only looks
+
     versions = {}
     for package in _PACKAGES:
         try:

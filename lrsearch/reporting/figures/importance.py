@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from datetime import datetime
 from typing import Literal
 
 import optuna
-from optuna.trial import create_trial
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Bar, Figure
 
 from lrsearch.reporting.figures.data import StudyData, evenly
@@ -84,6 +86,39 @@ def _add_row(drawn: Figure, name: str, trials: int, share_of: Mapping[str, float
         )
 
 
+class _Complete(optuna.Study):
+    """Complete trials as a study; one of Optuna's takes longer to copy them than to weigh them."""
+
+    def __init__(self, trials: Sequence[TrialRecord], direction: Direction) -> None:
+        storage = InMemoryStorage()
+        made = optuna.create_study(storage=storage, direction=direction)
+        super().__init__(made.study_name, storage)
+        self._complete = [_as_complete(number, trial) for number, trial in enumerate(trials)]
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return them all, whatever is asked for."""
+        return self._complete
+
+
+def _as_complete(number: int, trial: TrialRecord) -> FrozenTrial:
+    now = datetime.now()
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=TrialState.COMPLETE,
+        value=trial.mean,
+        datetime_start=now,
+        datetime_complete=now,
+        params=dict(trial.params),
+        distributions=dict(trial.distributions),
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )
+
+
 def _importances(trials: Sequence[TrialRecord], direction: Direction) -> dict[str, float]:
     """Return each parameter's share; empty where the trials do not differ."""
     params = [
@@ -93,15 +128,7 @@ def _importances(trials: Sequence[TrialRecord], direction: Direction) -> dict[st
     ]
     if not params or len({trial.mean for trial in trials}) < 2:
         return {}
-    study = optuna.create_study(direction=direction)
-    for trial in evenly(trials, _WEIGHED):
-        study.add_trial(
-            create_trial(
-                value=trial.mean,
-                params=dict(trial.params),
-                distributions=dict(trial.distributions),
-            )
-        )
     from optuna.importance import get_param_importances  # loads scikit-learn
 
+    study = _Complete(evenly(trials, _WEIGHED), direction)
     return get_param_importances(study, params=params)
