@@ -220,18 +220,16 @@ def seen_by_samplers(rungs: Sequence[Rung]) -> Callable[[FrozenTrial], Seen | No
             return None
         full = values_in_full(reports, rungs)
         value = fmean(full) if full and not infeasible else None
-        copy = partial(
-            create_trial,
-            state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
-            value=value,
-            params=trial.params,
-            distributions=trial.distributions,
-            intermediate_values=reports,
-            constraints=trial.constraints,
-        )
-        return Seen(value, copy)
+        return Seen(value, partial(_as_seen, trial, value))
 
     return seen
+
+
+def _as_seen(trial: FrozenTrial, value: float | None) -> FrozenTrial:
+    shown = copy(trial)
+    shown.state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+    shown.value = value
+    return shown
 
 
 def family_in_turn(families: Sequence[str], place: int, per_family: int, seed: int) -> str | None:

@@ -12,6 +12,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -37,6 +43,7 @@ from lrsearch.storage.optuna_private import (
     FrozenStudy,
     construct,
     made_by_this_optuna,
+    params,
     reports,
     stored_report,
     trials,
@@ -61,6 +68,15 @@ _FORGET_ATTRIBUTE = delete(user_attributes).where(
     user_attributes.c.key == bindparam("at_key"),
 )
 _ATTRIBUTE = insert(user_attributes)
+_OF_STUDY = select(trials.c.study_id).where(trials.c.trial_id == bindparam("of_trial"))
+_DOMAIN = (
+    select(params.c.distribution_json)
+    .join(trials, trials.c.trial_id == params.c.trial_id)
+    .where(trials.c.study_id == _OF_STUDY.scalar_subquery())
+    .where(params.c.param_name == bindparam("of_name"))
+    .limit(1)
+)
+_PARAMETER = insert(params)
 
 
 class Storage(ReadCache):
@@ -216,6 +232,30 @@ class Storage(ReadCache):
         with self._writing_to(trial_id) as connection:
             connection.execute(_FORGET_ATTRIBUTE, {"of_trial": trial_id, "at_key": key})
             connection.execute(_ATTRIBUTE, row)
+
+    def _set_trial_param(  # private: what `set_trial_param` and Optuna's cache call
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+        previous_distribution: BaseDistribution | None = None,
+    ) -> None:
+        """Store a parameter, likewise; its domain must go with the one that is in the study."""
+        row = {
+            "trial_id": trial_id,
+            "param_name": param_name,
+            "param_value": param_value_internal,
+            "distribution_json": distribution_to_json(distribution),
+        }
+        with self._writing_to(trial_id) as connection:
+            if previous_distribution is None:
+                query = {"of_trial": trial_id, "of_name": param_name}
+                if stored := connection.execute(_DOMAIN, query).scalar():
+                    previous_distribution = json_to_distribution(stored)
+            if previous_distribution is not None:
+                check_distribution_compatibility(previous_distribution, distribution)
+            connection.execute(_PARAMETER, row)
 
     @contextmanager
     def _writing_to(self, trial_id: int) -> Iterator[Connection]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
@@ -111,19 +110,6 @@ class ReadCache(RDBStorage):
     def _seeing(self) -> AbstractContextManager[Connection]:
         """Return a transaction to read in: this thread's own, if it writes in one."""
         raise NotImplementedError
-
-    def _set_trial_param(  # private: what `set_trial_param` and Optuna's cache call
-        self,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-        previous_distribution: BaseDistribution | None = None,
-    ) -> None:
-        self.note_change(trial_id)
-        super()._set_trial_param(
-            trial_id, param_name, param_value_internal, distribution, previous_distribution
-        )
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None

@@ -168,12 +168,13 @@ class StudySpec(Section):
         """
         given = len(self.schedules)
         rates = 0 if earlier else self.sampler.rates_first  # an earlier study has found the rate
-        families, place = self.search_space().families, number - given - rates
+        per_family = self.sampler.per_family
+        families = self.search_space().families if per_family else ()
         sampler = SeededSampler(
             sampler_builder(self.sampler.kind, self.sampler.options, self.study.seed),
             seed=self.study.seed,
             number=number,
-            family=family_in_turn(families, place, self.sampler.per_family, self.study.seed),
+            family=family_in_turn(families, number - given - rates, per_family, self.study.seed),
             seen=seen_by_samplers(rungs) if self.climbs else None,
             earlier=earlier,
             few=self.sampler.kind in LEARN_FROM_FEW,

@@ -54,7 +54,11 @@ def measure(trials: int, count: int, sampler: str) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/study.db"
         made = synthetic_study(url, trials)
-        changed = {"task": {"run": f"{__name__}:Instant"}, "sampler": {"kind": sampler}}
+        changed = {
+            "task": {"run": f"{__name__}:Instant"},
+            "sampler": {"kind": sampler},
+            "pruning": {"kind": "rungs", "seeds": 1},  # or the best would begin its next seed
+        }
         spec = StudySpec.from_dict(made.spec.to_dict() | changed)
         made.optuna.set_user_attr(SPEC, spec.to_dict())
         made.optuna.set_user_attr(HORIZONS, [Instant.epochs])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-import optuna
-from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from plotly.graph_objects import Bar, Figure
 
 from lrsearch.reporting.figures.data import StudyData, evenly
 from lrsearch.reporting.figures.style import HUES, INK, MIN_ROWS, empty, figure, note, plain
+from lrsearch.search import study_in_memory
 from lrsearch.study import TrialRecord
 
 Direction = Literal["minimize", "maximize"]
@@ -86,22 +86,6 @@ def _add_row(drawn: Figure, name: str, trials: int, share_of: Mapping[str, float
         )
 
 
-class _Complete(optuna.Study):
-    """Complete trials as a study; one of Optuna's takes longer to copy them than to weigh them."""
-
-    def __init__(self, trials: Sequence[TrialRecord], direction: Direction) -> None:
-        storage = InMemoryStorage()
-        made = optuna.create_study(storage=storage, direction=direction)
-        super().__init__(made.study_name, storage)
-        self._complete = [_as_complete(number, trial) for number, trial in enumerate(trials)]
-
-    def get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        """Return them all, whatever is asked for."""
-        return self._complete
-
-
 def _as_complete(number: int, trial: TrialRecord) -> FrozenTrial:
     now = datetime.now()
     return FrozenTrial(
@@ -130,5 +114,6 @@ def _importances(trials: Sequence[TrialRecord], direction: Direction) -> dict[st
         return {}
     from optuna.importance import get_param_importances  # loads scikit-learn
 
-    study = _Complete(evenly(trials, _WEIGHED), direction)
+    shown = [_as_complete(place, trial) for place, trial in enumerate(evenly(trials, _WEIGHED))]
+    study = study_in_memory(StudyDirection[direction.upper()], shown)
     return get_param_importances(study, params=params)
