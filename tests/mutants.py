@@ -88,6 +88,13 @@ MUTANTS = (
         "storage/leases.py",
         "            leases.c.ended.is_(None),\n        )",
         "        )",
+        f"{CONFORMANCE}::test_a_lease_taken_over_cannot_be_ended_or_handed_back_by_who_lost_it[sqlite]",
+    ),
+    _mutant(
+        "lease that has ended is renewed",
+        "storage/leases.py",
+        ".where(leases.c.ended.is_(None), leases.c.expires > HANDED_BACK)",
+        ".where(leases.c.expires > HANDED_BACK)",
         f"{CONFORMANCE}::test_a_worker_that_has_lost_its_trial_writes_nothing[sqlite]",
     ),
     _mutant(

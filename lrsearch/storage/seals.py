@@ -11,6 +11,7 @@ trains is sealed at its next rung or its end, and leases and workers never are: 
 
 from __future__ import annotations
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import sha256
@@ -163,7 +164,10 @@ def _plain_rows(connection: Connection, query: str) -> Sequence[Any]:
     """Return what the driver itself returns: SQLAlchemy's rows take half as long again."""
     cursor = connection.exec_driver_sql(query).cursor
     assert cursor is not None, "it returns rows"
-    return cursor.fetchall()
+    try:
+        return cursor.fetchall()
+    except sqlite3.Error as error:  # such as of text that is none any more
+        raise StorageError(f"the database is damaged ({error}); {_ADVICE}") from None
 
 
 def _study_digest(connection: Connection, study_id: int) -> str:

@@ -420,7 +420,10 @@ def test_a_lease_taken_over_cannot_be_ended_or_handed_back_by_who_lost_it(storag
     slow.end(lost, failed=False)
     slow.hand_back(lost)
     assert join(study).claim() is NoTrialReason.WAIT
-    tell(storage, successor)
+    run_out(storage, successor)
+    third = join(study).claim()
+    assert third.crashes == 2  # what was handed back too late is a crash all the same
+    tell(storage, third)
 
 
 # --- rows ---------------------------------------------------------------------------------------

@@ -149,3 +149,11 @@ def test_an_index_that_no_longer_leads_to_a_row_is_noticed(storage):
     join(study).claim()
     with pytest.raises(StorageError, match="the database is damaged"):
         open_study(open_storage(storage.engine.url.render_as_string(hide_password=False)))
+
+
+@pytest.mark.parametrize("storage_url", ["sqlite"], indirect=True)
+def test_text_that_is_none_any_more_is_noticed(storage):
+    study = make(storage)
+    train(study, join(study).claim())
+    said = damaged(study, "UPDATE lrsearch_metrics SET metrics = CAST(x'7b80' AS TEXT)")
+    assert said.startswith("the database is damaged (Could not decode to UTF-8")
