@@ -349,8 +349,7 @@ MUTANTS = (
         "storage/sqlite.py",
         '"BEGIN" if reading else "BEGIN IMMEDIATE"',
         '"BEGIN"',
-        f"{CONFORMANCE}::test_32_threads_share_a_budget_exactly[sqlite]",
-        f"{CONFORMANCE}::test_16_processes_create_one_study_at_once_and_share_its_budget[sqlite]",
+        f"{TICKETS}::test_who_writes_has_the_lock_before_the_first_statement",
     ),
     _mutant(
         "database that vanished is made anew",

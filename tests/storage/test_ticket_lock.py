@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from sqlalchemy import text
 
@@ -101,6 +103,16 @@ def test_a_guard_that_forbids_a_transaction_ends_the_turn(storage, counter):
 def test_a_counter_that_cannot_be_opened_is_done_without(storage, counter):
     counter.mkdir()
     assert storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "s") == 1
+
+
+def test_who_writes_has_the_lock_before_the_first_statement(storage, tmp_path):
+    other = sqlite3.connect(tmp_path / "study.db", timeout=0)
+    with storage.reading():
+        other.execute("BEGIN IMMEDIATE")
+        other.rollback()
+    with storage.writing(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
 
 
 def test_a_damaged_counter_heals(storage, counter):
@@ -215,3 +227,28 @@ def test_a_report_is_stored_as_optuna_stores_it(storage_url, value):
         study._storage.set_trial_intermediate_value(trial._trial_id, 4, 1.0)
     with pytest.raises(KeyError):
         study._storage.set_trial_intermediate_value(999, 4, 1.0)
+
+
+def test_a_parameter_is_stored_as_optuna_stores_it(storage_url):
+    study = optuna.create_study(storage=open_storage(storage_url))
+    first, second = study.ask(), study.ask()
+    domains = {"rate": FloatDistribution(0.1, 1.0, log=True), "n": IntDistribution(1, 9),
+               "family": CategoricalDistribution(["cosine", "step"])}  # fmt: skip
+    values = {"rate": 0.25, "n": 3, "family": "step"}
+    for name, domain in domains.items():
+        internal = domain.to_internal_repr(values[name])
+        study._storage.set_trial_param(first._trial_id, name, internal, domain)
+    plain = optuna.load_study(storage=storage_url, study_name=study.study_name)
+    assert plain.trials[0].params == values
+    assert plain.trials[0].distributions == domains
+    anew = open_storage(storage_url)  # which has not seen the domain
+    for storage in (study._storage, anew):
+        with pytest.raises(ValueError, match="CategoricalDistribution"):
+            storage.set_trial_param(
+                second._trial_id, "family", 0, CategoricalDistribution(["cosine"])
+            )
+    with pytest.raises(KeyError):
+        anew.set_trial_param(999, "n", 3, domains["n"])
+    study.tell(first, 1.0)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_param(first._trial_id, "more", 3, domains["n"])
