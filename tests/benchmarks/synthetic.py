@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing import Pool
 from statistics import fmean
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import optuna
@@ -176,6 +178,12 @@ def ours(
     return Found(schedules[best], estimate.value if estimate else fmean(own))
 
 
+def seeing_all(seed: int, epochs: int) -> Found:
+    """Search likewise with a sampler that learns from all trials, however many there are."""
+    with patch("lrsearch.search.seeded.MAX_SEEN", sys.maxsize):
+        return ours(seed, epochs)
+
+
 def _runs(
     schedules: list[Schedule], values_of: list[list[float]], rungs: Sequence[Rung]
 ) -> list[Ran]:
@@ -208,6 +216,7 @@ def optunas_defaults(seed: int, epochs: int) -> Found:
 ARMS: dict[str, Callable[[int, int], Found]] = {
     "Optuna's defaults": optunas_defaults,
     "lrsearch": ours,
+    "lrsearch, TPE of all trials": seeing_all,
     "lrsearch, random": partial(ours, sampler="random"),
     "lrsearch, TPE grouped": partial(ours, multivariate=True, group=True),
     "lrsearch, a model of curves says what is best": partial(ours, model_says=True),
