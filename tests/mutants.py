@@ -99,7 +99,7 @@ MUTANTS = (
     ),
     _mutant(
         "lease is checked in no transaction",
-        "storage/engine.py",
+        "storage/transactions.py",
         "if guard is not None and not reading:",
         "if guard is not None and reading is None:",
         f"{CONFORMANCE}::test_a_worker_that_has_lost_its_trial_writes_nothing[sqlite]",
@@ -303,7 +303,7 @@ MUTANTS = (
     ),
     _mutant(
         "ticket is kept where a guard forbids",
-        "storage/engine.py",
+        "storage/transactions.py",
         "    except BaseException:\n        connection.connection.rollback()\n        raise",
         "    except ZeroDivisionError:\n        raise",
         f"{TICKETS}::test_a_guard_that_forbids_a_transaction_ends_the_turn",
@@ -362,7 +362,7 @@ MUTANTS = (
     # --- fencing
     _mutant(
         "report of a finished trial is stored",
-        "storage/engine.py",
+        "storage/storage.py",
         "            self.check_trial_is_updatable(trial_id, state)\n            yield connection",
         "            yield connection",
         f"{TICKETS}::test_a_report_is_stored_as_optuna_stores_it",

@@ -1,6 +1,5 @@
 """Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
 
-from lrsearch.storage.engine import Storage, open_storage
 from lrsearch.storage.leases import END, Lease, LeaseLost
 from lrsearch.storage.messages import (
     DATABASE_ERRORS,
@@ -20,6 +19,7 @@ from lrsearch.storage.metrics import (
     record_metrics,
     slow_trials,
 )
+from lrsearch.storage.open import open_storage
 from lrsearch.storage.optuna_private import (
     plot_attribute,
     read_note,
@@ -42,6 +42,7 @@ from lrsearch.storage.queue import (
     count_finished_trials,
     ended_among,
 )
+from lrsearch.storage.storage import Storage
 from lrsearch.storage.studies import (
     StudyRow,
     creating_alone,

@@ -21,7 +21,6 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
 
 from lrsearch.errors import StudyError
-from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import (
     DIED,
     HANDED_BACK,
@@ -37,6 +36,7 @@ from lrsearch.storage.optuna_private import reports, trials
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.processes import is_alive, process_mark
 from lrsearch.storage.seals import break_seal, seal_trial
+from lrsearch.storage.storage import Storage
 from lrsearch.storage.tables import leases, metrics, studies, workers
 from lrsearch.storage.trial_reading import read_attribute, read_reports, waiting_trials
 
