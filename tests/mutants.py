@@ -189,16 +189,16 @@ MUTANTS = (
     ),
     _mutant(
         "budget of epochs forgets what is in training",
-        "storage/queue.py",
-        "            spent += max(0, epochs - row.trained)",
-        "            spent += 0",
+        "storage/budget.py",
+        "        spent += max(0, epochs - row.trained)",
+        "        spent += 0",
         "tests/storage/test_stress_of_rungs.py",
     ),
     _mutant(
         "budget of time has no end",
-        "storage/queue.py",
-        "elif time >= study.deadline:",
-        "elif time >= 1e300:",
+        "storage/budget.py",
+        "time >= study.deadline",
+        "time >= 1e300",
         f"{CLIMBING}::test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it",
     ),
     _mutant(

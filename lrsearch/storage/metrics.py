@@ -16,7 +16,7 @@ from lrsearch.storage.seals import epoch_checksum
 from lrsearch.storage.storage import Storage
 from lrsearch.storage.tables import leases, workers
 from lrsearch.storage.tables import metrics as table
-from lrsearch.storage.trial_reading import collecting_later
+from lrsearch.storage.trial_rows import collecting_later
 
 
 class EpochMetrics(NamedTuple):

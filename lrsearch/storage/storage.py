@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ from lrsearch.storage import postgresql
 from lrsearch.storage.optuna_private import reports, stored_report, trials, user_attributes
 from lrsearch.storage.read_cache import ReadCache
 from lrsearch.storage.seals import check_seals, seal_trial
-from lrsearch.storage.trial_reading import Sketch, read_numbered, read_sketches
+from lrsearch.storage.trial_reading import read_numbered
 
 _STATE = select(trials.c.state).where(trials.c.trial_id == bindparam("of_trial"))
 _FORGET_REPORT = delete(reports).where(
@@ -89,24 +89,6 @@ class Storage(ReadCache):
         """Return the trials of a study that have these numbers, without reading any other."""
         with self.reading() as connection:
             return read_numbered(connection, study_id, numbers)
-
-    def sketches(
-        self,
-        study_id: int,
-        steps: Collection[int],
-        attributes: Collection[str],
-        without: Container[int] = (),
-    ) -> list[Sketch]:
-        """Return what the trials of a study came to, but those with some numbers.
-
-        Args:
-            study_id: Optuna's id of the study.
-            steps: of the reports that are wanted beside the last.
-            attributes: the keys of the user attributes that are wanted.
-            without: the numbers of trials that are not.
-        """
-        with self.reading() as connection:
-            return read_sketches(connection, study_id, steps, attributes, without)
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float

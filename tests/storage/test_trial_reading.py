@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from lrsearch import open_storage, open_study
 from lrsearch.evaluation import find_answer
-from lrsearch.storage import transactions, trial_reading
+from lrsearch.storage import transactions, trial_reading, trial_rows
 from lrsearch.storage.optuna_private import made_by_this_optuna
 from lrsearch.storage.tables import leases
 from lrsearch.study import ranked, read_status
@@ -83,7 +83,7 @@ def test_trials_are_what_optuna_reads(storage):
 
 
 def test_more_trials_than_a_statement_may_name(storage, monkeypatch):
-    monkeypatch.setattr(trial_reading, "_AT_ONCE", 3)
+    monkeypatch.setattr(trial_rows, "_AT_ONCE", 3)
     made = synthetic_study(url_of(storage), 20)
     numbers = [t.number for t in storage.trials_numbered(made.study_id, [*range(3, 15), 99])]
     assert sorted(numbers) == list(range(3, 15))
