@@ -106,7 +106,7 @@ MUTANTS = (
     ),
     _mutant(
         "lease is checked in no transaction",
-        "storage/engine.py",
+        "storage/transactions.py",
         "if guard is not None and not reading:",
         "if guard is not None and reading is None:",
         f"{CONFORMANCE}::test_a_worker_that_has_lost_its_trial_writes_nothing[sqlite]",
@@ -196,16 +196,16 @@ MUTANTS = (
     ),
     _mutant(
         "budget of epochs forgets what is in training",
-        "storage/queue.py",
-        "            spent += max(0, epochs - row.trained)",
-        "            spent += 0",
+        "storage/budget.py",
+        "        spent += max(0, epochs - row.trained)",
+        "        spent += 0",
         "tests/storage/test_stress_of_rungs.py",
     ),
     _mutant(
         "budget of time has no end",
-        "storage/queue.py",
-        "elif time >= study.deadline:",
-        "elif time >= 1e300:",
+        "storage/budget.py",
+        "time >= study.deadline",
+        "time >= 1e300",
         f"{CLIMBING}::test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it",
     ),
     _mutant(
@@ -310,7 +310,7 @@ MUTANTS = (
     ),
     _mutant(
         "ticket is kept where a guard forbids",
-        "storage/engine.py",
+        "storage/transactions.py",
         "    except BaseException:\n        connection.connection.rollback()\n        raise",
         "    except ZeroDivisionError:\n        raise",
         f"{TICKETS}::test_a_guard_that_forbids_a_transaction_ends_the_turn",
@@ -368,7 +368,7 @@ MUTANTS = (
     # --- fencing
     _mutant(
         "report of a finished trial is stored",
-        "storage/engine.py",
+        "storage/storage.py",
         "            self.check_trial_is_updatable(trial_id, state)\n            yield connection",
         "            yield connection",
         f"{TICKETS}::test_a_report_is_stored_as_optuna_stores_it",

@@ -1,6 +1,7 @@
 """Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
 
-from lrsearch.storage.engine import Storage, open_storage
+from lrsearch.storage.begun import FAILED_TO_TRAIN, BegunTrial
+from lrsearch.storage.budget import FINISHED, count_finished_trials, ended_among
 from lrsearch.storage.leases import END, Lease, LeaseLost
 from lrsearch.storage.messages import (
     DATABASE_ERRORS,
@@ -20,6 +21,7 @@ from lrsearch.storage.metrics import (
     record_metrics,
     slow_trials,
 )
+from lrsearch.storage.open import open_storage
 from lrsearch.storage.optuna_private import (
     plot_attribute,
     read_note,
@@ -31,17 +33,9 @@ from lrsearch.storage.optuna_private import (
     trial_id_of,
 )
 from lrsearch.storage.postgresql import leave_soon
-from lrsearch.storage.queue import (
-    FAILED_TO_TRAIN,
-    FINISHED,
-    BegunTrial,
-    NoTrialReason,
-    Plan,
-    Step,
-    TrialQueue,
-    count_finished_trials,
-    ended_among,
-)
+from lrsearch.storage.queue import NoTrialReason, Plan, Step, TrialQueue
+from lrsearch.storage.sketches import Sketch, read_sketches
+from lrsearch.storage.storage import Storage
 from lrsearch.storage.studies import (
     StudyRow,
     creating_alone,
@@ -54,7 +48,7 @@ from lrsearch.storage.studies import (
     study_names,
     study_of_trial,
 )
-from lrsearch.storage.trial_reading import Sketch, collecting_later
+from lrsearch.storage.trial_rows import collecting_later
 from lrsearch.storage.workers import (
     LeaseSpan,
     WorkerRow,

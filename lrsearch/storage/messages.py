@@ -32,6 +32,17 @@ def storage_errors(url: str | URL) -> Iterator[None]:
         raise StorageError(f"storage {masked(url)} is damaged: {error}") from error
 
 
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Say so where what is stored makes no sense."""
+    try:
+        yield
+    except KeyError:  # how Optuna says that there is no such study or trial
+        raise
+    except (ValueError, TypeError, LookupError) as error:
+        raise StorageError(f"what is stored cannot be read, and may be damaged: {error}") from error
+
+
 _SQLITE = "sqlite:///"
 _NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHMSIZE"}
 """What SQLite says where a file cannot grow; of a quota it says no more than "disk I/O error"."""

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
-from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
 from lrsearch.storage.optuna_private import trials
 from lrsearch.storage.seals import epoch_checksum
+from lrsearch.storage.storage import Storage
 from lrsearch.storage.tables import leases, workers
 from lrsearch.storage.tables import metrics as table
-from lrsearch.storage.trial_reading import collecting_later
+from lrsearch.storage.trial_rows import collecting_later
 
 
 class EpochMetrics(NamedTuple):

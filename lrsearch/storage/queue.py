@@ -7,21 +7,21 @@ trials are fewer than the budget, a waiting one or a new one.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, select, update
 
 from lrsearch.errors import StudyError
-from lrsearch.storage.engine import Storage
+from lrsearch.storage.begun import BegunTrial, BegunTrials
+from lrsearch.storage.budget import count_finished, epochs_left, lock_study
 from lrsearch.storage.leases import (
     DIED,
     HANDED_BACK,
@@ -32,28 +32,12 @@ from lrsearch.storage.leases import (
     lease_clock,
     now,
 )
-from lrsearch.storage.metrics import epochs_trained
 from lrsearch.storage.optuna_private import reports, trials
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.processes import is_alive, process_mark
 from lrsearch.storage.seals import break_seal, seal_trial
-from lrsearch.storage.tables import leases, metrics, studies, workers
-from lrsearch.storage.trial_reading import read_attribute, read_reports, waiting_trials
-
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-"""The states that count towards the budget."""
-
-FAILED_TO_TRAIN = "failed_to_train"
-"""The user attribute that says whether the last of a trial's runs ended no better than a guess."""
-
-BegunState = Literal["waiting", "running", "complete", "pruned"]
-
-_STATES: dict[TrialState, BegunState] = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-}
+from lrsearch.storage.storage import Storage
+from lrsearch.storage.tables import leases, studies, workers
 
 
 class NoTrialReason(Enum):
@@ -63,20 +47,6 @@ class NoTrialReason(Enum):
     WAIT = "what is left of the budget is being trained"
     STOPPED = "the study is to stop"
     FAILING = "too many trials in a row have failed"
-
-
-class BegunTrial(NamedTuple):
-    """A trial that has begun: its number, its reports by step, whether it waits, runs or has ended.
-
-    `learned` is whether its last run ended better than a guess, as far as its task tells. One that
-    waits has trained a rung, and may go on to the next or end. One that was pruned after a
-    full run has diverged or failed to train on a further seed.
-    """
-
-    number: int
-    reports: Mapping[int, float]
-    state: BegunState
-    learned: bool = True
 
 
 class Step(NamedTuple):
@@ -130,8 +100,7 @@ class TrialQueue:
         self.study_id = study_id
         self.seconds = seconds
         self.max_failures = max_failures
-        self._begun_before: dict[int, BegunTrial] = {}
-        """By Optuna's id, what the last claim has read; most trials are still as they were."""
+        self._begun = BegunTrials(study_id)
         self.worker_id = f"{socket.gethostname()[:48]}-{os.getpid()}-{uuid4().hex[:6]}"
         with storage.engine.begin() as connection:
             started = now(connection)
@@ -160,32 +129,14 @@ class TrialQueue:
         """
         with self.storage.engine.begin() as connection:
             lock_study(connection, self.study_id)
-            study = connection.execute(
-                select(studies)
-                .join(optuna_studies, optuna_studies.c.study_id == studies.c.study_id)
-                .join(workers, workers.c.study_id == studies.c.study_id)
-                .where(studies.c.study_id == self.study_id, workers.c.worker_id == self.worker_id)
-            ).first()
-            if study is None:
-                raise StudyError("the study was deleted while its workers ran")
+            study = self._study(connection)
             if study.stopping:
                 return NoTrialReason.STOPPED
             if study.failures >= self.max_failures:
                 return NoTrialReason.FAILING
-            open_leases = connection.execute(
-                select(
-                    leases,
-                    *(trials.c.number, trials.c.state),
-                    *(workers.c.host, workers.c.pid, workers.c.process),
-                )
-                .join(trials, trials.c.trial_id == leases.c.trial_id)
-                .join(workers, workers.c.worker_id == leases.c.worker_id)
-                .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
-                .order_by(leases.c.worker_id != self.worker_id, trials.c.number)
-            ).all()
             own = {lease.lease_id for lease in holding}
             running = 0
-            for lease in open_leases:
+            for lease in self._open_leases(connection):
                 if lease.lease_id in own:
                     running += 1
                 elif lease.state.is_finished():  # its worker died between finishing and ending it
@@ -260,92 +211,48 @@ class TrialQueue:
                 .values(ended=now(connection), last_seen=now(connection))
             )
 
+    def _study(self, connection: Connection) -> Row[Any]:
+        """Return our row of the study that this worker joined."""
+        study = connection.execute(
+            select(studies)
+            .join(optuna_studies, optuna_studies.c.study_id == studies.c.study_id)
+            .join(workers, workers.c.study_id == studies.c.study_id)
+            .where(studies.c.study_id == self.study_id, workers.c.worker_id == self.worker_id)
+        ).first()
+        if study is None:
+            raise StudyError("the study was deleted while its workers ran")
+        return study
+
+    def _open_leases(self, connection: Connection) -> Sequence[Row[Any]]:
+        """Return the leases that have not ended, this worker's own first, by trial."""
+        return connection.execute(
+            select(
+                leases,
+                *(trials.c.number, trials.c.state),
+                *(workers.c.host, workers.c.pid, workers.c.process),
+            )
+            .join(trials, trials.c.trial_id == leases.c.trial_id)
+            .join(workers, workers.c.worker_id == leases.c.worker_id)
+            .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
+            .order_by(leases.c.worker_id != self.worker_id, trials.c.number)
+        ).all()
+
     def _next_step(self, connection: Connection, study: Row[Any], running: int) -> Step | None:
         """Return what to give out within the budgets; `None` if there is nothing."""
-        left = self._epochs_left(connection, study)
+        left = epochs_left(connection, study, default=self.epochs)
         if self.plan is None:
             finished = count_finished(connection, self.study_id)
             within = finished + running < study.target and left >= max(1, self.epochs)
             return Step(None, None, self.epochs) if within else None
-        begun = self._begun(connection)
+        begun = self._begun.read(connection)
         may_begin = len(begun) < study.target
         return self.plan.step(begun, may_begin=may_begin, epochs_left=left)
-
-    def _begun(self, connection: Connection) -> list[BegunTrial]:
-        """Return the trials that have begun and not failed, by number."""
-        rows = connection.execute(
-            select(trials.c.trial_id, trials.c.number, trials.c.state)
-            .where(trials.c.study_id == self.study_id, trials.c.state != TrialState.FAIL)
-            .order_by(trials.c.number)
-        ).all()
-        waiting = waiting_trials(connection, self.study_id)
-        begun = [
-            (trial_id, number, _STATES[state])
-            for trial_id, number, state in rows
-            if state != TrialState.WAITING or trial_id in waiting  # not only enqueued
-        ]
-
-        def known(trial_id: int, state: BegunState) -> bool:
-            """Return whether a trial is as it was: it has ended, or waits and has not trained."""
-            seen = self._begun_before.get(trial_id)
-            if seen is None or seen.state != state:
-                return False
-            return state != "running" and (
-                state != "waiting" or len(seen.reports) == waiting[trial_id][1]
-            )
-
-        changed = [each for each in begun if not known(each[0], each[2])]
-        ids = [trial_id for trial_id, *_ in changed]
-        reported = read_reports(connection, ids)
-        failed = read_attribute(connection, ids, FAILED_TO_TRAIN)
-        for trial_id, number, state in changed:
-            self._begun_before[trial_id] = BegunTrial(
-                number, reported.get(trial_id, {}), state, learned=not failed.get(trial_id)
-            )
-        return [self._begun_before[trial_id] for trial_id, *_ in begun]
-
-    def _epochs_left(self, connection: Connection, study: Row[Any]) -> float:
-        """Return what is left of the budgets of epochs and time, in epochs; infinite for no limit.
-
-        What runs is counted as if it had been trained to its end already.
-        """
-        if study.seconds is not None:
-            time = now(connection)
-            if study.deadline is None:
-                of_study = studies.c.study_id == self.study_id
-                deadline = time + study.seconds
-                connection.execute(update(studies).where(of_study).values(deadline=deadline))
-            elif time >= study.deadline:
-                return 0.0
-        if study.epochs is None:
-            return math.inf
-        spent = epochs_trained(connection, self.study_id)
-        of_run = or_(leases.c.rung.is_(None), metrics.c.run == leases.c.rung)
-        held = (
-            select(leases.c.epochs, func.count(metrics.c.epoch).label("trained"))
-            .select_from(leases)
-            .join(trials, trials.c.trial_id == leases.c.trial_id)
-            .outerjoin(
-                metrics,
-                and_(
-                    metrics.c.study_id == self.study_id,
-                    metrics.c.trial == trials.c.number,
-                    of_run,
-                ),
-            )
-            .where(leases.c.study_id == self.study_id, leases.c.ended.is_(None))
-            .group_by(leases.c.lease_id, leases.c.epochs)
-        )
-        for row in connection.execute(held):
-            epochs = self.epochs if row.epochs is None else row.epochs  # older ones kept none
-            spent += max(0, epochs - row.trained)
-        return float(study.epochs - spent)
 
     def _due(self, connection: Connection, lease: Row[Any]) -> Step:
         """Return what a trial that is taken over goes on with."""
         if self.plan is None or lease.rung is not None:
             return Step(lease.number, lease.rung, lease.epochs)
-        begun = {trial.number: trial for trial in self._begun(connection)}
+        begun = {trial.number: trial for trial in self._begun.read(connection)}
         return self.plan.due(begun[lease.number])
 
     def _crashes(self, connection: Connection, lease: Row[Any]) -> int:
@@ -441,56 +348,6 @@ class TrialQueue:
         slow = alive and connection.dialect.name == "sqlite"
         over = leases.c.expires <= time - (LIVING if slow else 0.0)
         return end_lease(connection, and_(of_lease, over))
-
-
-def lock_study(connection: Connection, study_id: int) -> None:
-    """Lock what gives out trials of a study, until the transaction ends."""
-    connection.execute(
-        select(optuna_studies.c.study_id)
-        .where(optuna_studies.c.study_id == study_id)
-        .with_for_update()
-    )
-
-
-def count_begun(connection: Connection, study_id: int) -> int:
-    """Return how many trials have finished, or are leased and yet to finish."""
-    running = (
-        select(func.count())
-        .select_from(leases.join(trials, trials.c.trial_id == leases.c.trial_id))
-        .where(leases.c.study_id == study_id, leases.c.ended.is_(None))
-        .where(trials.c.state == TrialState.RUNNING)
-    )
-    waiting = (
-        select(func.count())
-        .select_from(trials)
-        .where(trials.c.study_id == study_id, trials.c.state == TrialState.WAITING)
-        .where(exists().where(reports.c.trial_id == trials.c.trial_id))
-    )
-    begun = connection.execute(running).scalar_one() + connection.execute(waiting).scalar_one()
-    return count_finished(connection, study_id) + begun
-
-
-def count_finished(connection: Connection, study_id: int) -> int:
-    """Return how many trials count towards the budget."""
-    return connection.execute(
-        select(func.count())
-        .select_from(trials)
-        .where(trials.c.study_id == study_id, trials.c.state.in_(FINISHED))
-    ).scalar_one()
-
-
-def ended_among(storage: Storage, study_id: int, numbers: Collection[int]) -> list[int]:
-    """Return which of some trials, by their numbers, have ended: finished or failed."""
-    of_trials = trials.c.study_id == study_id, trials.c.number.in_(numbers)
-    ended = trials.c.state.in_((*FINISHED, TrialState.FAIL))
-    with storage.reading() as connection:
-        return list(connection.execute(select(trials.c.number).where(*of_trials, ended)).scalars())
-
-
-def count_finished_trials(storage: Storage, study_id: int) -> int:
-    """Return how many trials of a study count towards its budget."""
-    with storage.reading() as connection:
-        return count_finished(connection, study_id)
 
 
 def _utc_now() -> datetime:

@@ -8,16 +8,17 @@ those that run.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
+from lrsearch.storage.messages import decoding
 from lrsearch.storage.optuna_private import trial_id_of
+from lrsearch.storage.transactions import Transactions
 from lrsearch.storage.trial_reading import local_time, read_trial, read_trials, waiting_trials
 
 
@@ -32,7 +33,7 @@ class _Cache:
     """Trials that were written to since they were read."""
 
 
-class ReadCache(RDBStorage):
+class ReadCache(Transactions):
     """Optuna's storage, with a cache of the trials that are read again and again."""
 
     _cache: _Cache | None = None
@@ -72,7 +73,7 @@ class ReadCache(RDBStorage):
         in_block = cache is not None and cache.last >= 0 and keeps_trials
         if cache and in_block:
             included_trial_ids, trial_id_greater_than = cache.changed, cache.last
-        with self._seeing() as connection:
+        with decoding(), self._seeing() as connection:
             known = {} if in_block else self._still_waiting(connection, study_id)
             trials = read_trials(
                 connection,
@@ -106,10 +107,6 @@ class ReadCache(RDBStorage):
         """Return a trial."""
         with self._seeing() as connection:
             return read_trial(connection, trial_id)
-
-    def _seeing(self) -> AbstractContextManager[Connection]:
-        """Return a transaction to read in: this thread's own, if it writes in one."""
-        raise NotImplementedError
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from lrsearch.errors import StorageError
 from lrsearch.storage.tables import seals
-from lrsearch.storage.trial_reading import collecting_later
+from lrsearch.storage.trial_rows import collecting_later
 
 OF_STUDY = -1
 """In place of a trial's number: the seal of the study itself."""

@@ -10,11 +10,11 @@ from sqlalchemy import insert, select, text, update
 
 from lrsearch.errors import StudyError
 from lrsearch.storage import sqlite
-from lrsearch.storage.engine import Storage
+from lrsearch.storage.budget import count_begun, lock_study
 from lrsearch.storage.optuna_private import studies as optuna_studies
 from lrsearch.storage.optuna_private import trials
-from lrsearch.storage.queue import count_begun, lock_study
 from lrsearch.storage.seals import seal_study
+from lrsearch.storage.storage import Storage
 from lrsearch.storage.tables import forget, studies
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from lrsearch.storage.engine import Storage
 from lrsearch.storage.leases import now
 from lrsearch.storage.processes import is_alive
+from lrsearch.storage.storage import Storage
 from lrsearch.storage.tables import leases, workers
 
 

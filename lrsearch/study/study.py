@@ -17,6 +17,7 @@ from lrsearch.storage import (
     Storage,
     StudyRow,
     collecting_later,
+    read_sketches,
     read_study,
     set_limits,
     set_stopping,
@@ -148,7 +149,9 @@ class Study:
         """Return what its trials came to, by their numbers: read in a fifth of `records`' time."""
         steps = {rung.step for rung in self.rungs}
         with collecting_later():
-            sketches = self.storage.sketches(self.study_id, steps, RESULT_ATTRIBUTES, self._results)
+            sketches = read_sketches(
+                self.storage, self.study_id, steps, RESULT_ATTRIBUTES, self._results
+            )
             read = [as_result(sketch, self.rungs) for sketch in sketches]
         self._results |= {result.number: result for result in read if result.state.is_finished()}
         there = {result.number: result for result in read} | self._results

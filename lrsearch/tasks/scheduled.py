@@ -77,6 +77,17 @@ class ScheduledTraining:
                 self.scheduler.step(None if move else heard)
         return seen
 
+    def measured(self, seen: Sequence[Update]) -> Tensor:
+        """Return what updates have measured of the whole batches, [S, 1 + M]: loss, then metrics.
+
+        Of processes that train together all must call it.
+        """
+        losses = torch.stack([update.loss for update in seen])
+        metrics = torch.stack([update.metrics for update in seen])
+        values = torch.cat([losses.unsqueeze(1), metrics], dim=1)
+        rank = self.training.rank
+        return rank.whole(values, [update.examples for update in seen]) if rank else values
+
     def follow(self, number: int) -> None:
         """Train an epoch as one of several processes, of which the first evaluates."""
         rank = self.training.rank
@@ -86,18 +97,5 @@ class ScheduledTraining:
             set_mode(self.training.optimizer, "eval")  # as the first: it may round the weights
             return rank.agree(math.nan)
 
-        seen = self.epoch(number, hear)
-        rank.whole(measured(seen), sizes(seen))
+        self.measured(self.epoch(number, hear))
         set_mode(self.training.optimizer, "eval")
-
-
-def measured(seen: Sequence[Update]) -> Tensor:
-    """Return what updates have measured, [S, 1 + M]: the loss, then the metrics."""
-    losses = torch.stack([update.loss for update in seen])
-    metrics = torch.stack([update.metrics for update in seen])
-    return torch.cat([losses.unsqueeze(1), metrics], dim=1)
-
-
-def sizes(seen: Sequence[Update]) -> list[int]:
-    """Return the sizes of the batches of updates."""
-    return [update.examples for update in seen]

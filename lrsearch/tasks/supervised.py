@@ -25,7 +25,7 @@ from lrsearch.tasks.loop import Loss, accuracy
 from lrsearch.tasks.optimizers import build_optimizer, optimizer_kind
 from lrsearch.tasks.precision import PRECISIONS, Precision
 from lrsearch.tasks.ranks import Leader, leading
-from lrsearch.tasks.scheduled import ScheduledTraining, measured, sizes
+from lrsearch.tasks.scheduled import ScheduledTraining
 from lrsearch.tasks.task import Progress, Task, check_devices, clock_of
 from lrsearch.tasks.training import Data, Training, restored, run_state
 from lrsearch.tasks.watch import Watch
@@ -213,15 +213,10 @@ class Supervised:
             start = going.start_of(epoch)
             with leader.epoch(epoch) if leader else nullcontext():
                 seen = going.epoch(epoch, hear)
-                examples, values = sizes(seen), measured(seen)
-                if training.rank:
-                    values = training.rank.whole(values, examples)
-            by_batch, *by_metric = values.unbind(1)
+                by_batch, *by_metric = going.measured(seen).unbind(1)
             named = dict(zip(self.batch_metrics, by_metric, strict=True))
-            norms, weights = (
-                torch.stack([update.grad_norm for update in seen]),
-                torch.tensor(examples),
-            )
+            norms = torch.stack([update.grad_norm for update in seen])
+            weights = torch.tensor([update.examples for update in seen])
             metrics, bad = history.sum_up(by_batch, norms, start, named, weights)
             curve = within_epoch({"train_loss": by_batch, **named}, start, weights)
             if bad is not None:

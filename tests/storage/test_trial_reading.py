@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from lrsearch import open_storage, open_study
 from lrsearch.evaluation import find_answer
-from lrsearch.storage import engine, trial_reading
+from lrsearch.storage import transactions, trial_reading, trial_rows
 from lrsearch.storage.optuna_private import made_by_this_optuna
 from lrsearch.storage.tables import leases
 from lrsearch.study import ranked, read_status
@@ -67,7 +67,7 @@ def test_trials_are_what_optuna_reads(storage):
     study.tell(study.ask(), state=TrialState.FAIL)
     study.enqueue_trial({"a": 2})
     ids = range(1, 8)
-    plain = RDBStorage(url_of(storage), engine._engine_options(storage.engine.url))
+    plain = RDBStorage(url_of(storage), transactions.engine_options(storage.engine.url))
     theirs = plain.get_all_trials(1, deepcopy=False)
     ours = open_storage(url_of(storage)).get_all_trials(1, deepcopy=False)
     assert ours == theirs
@@ -83,7 +83,7 @@ def test_trials_are_what_optuna_reads(storage):
 
 
 def test_more_trials_than_a_statement_may_name(storage, monkeypatch):
-    monkeypatch.setattr(trial_reading, "_AT_ONCE", 3)
+    monkeypatch.setattr(trial_rows, "_AT_ONCE", 3)
     made = synthetic_study(url_of(storage), 20)
     numbers = [t.number for t in storage.trials_numbered(made.study_id, [*range(3, 15), 99])]
     assert sorted(numbers) == list(range(3, 15))
@@ -146,9 +146,9 @@ def test_tables_of_another_optuna_are_checked_as_optuna_does(storage, monkeypatc
     with storage.reading() as connection:
         assert made_by_this_optuna(connection)
     checked = []
-    real = engine.RDBStorage.__init__
+    real = RDBStorage.__init__
     monkeypatch.setattr(
-        engine.RDBStorage,
+        RDBStorage,
         "__init__",
         lambda self, *args, **options: (checked.append(1), real(self, *args, **options))[1],
     )

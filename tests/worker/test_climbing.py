@@ -175,8 +175,14 @@ def test_a_budget_of_epochs_is_kept_by_workers_that_share_it_and_are_killed(plac
 
 
 def test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it(place, monkeypatch):
-    ticks = itertools.count()  # a clock that goes on whenever somebody looks at it
-    monkeypatch.setattr("lrsearch.storage.queue.now", lambda connection: 1e9 + 0.01 * next(ticks))
+    ticks, clock = itertools.count(1e9, 0.02), [1e9]
+
+    def look(_connection):
+        clock[0] = next(ticks)
+        return clock[0]
+
+    monkeypatch.setattr("lrsearch.storage.budget.now", look)  # it goes on with every claim
+    monkeypatch.setattr("lrsearch.storage.queue.now", lambda connection: clock[0])
     study = place.create(LUCKY, trials=10_000, study={"time": 1.5}, pruning=RUNGS)
     assert train(study) is NoTrialReason.DONE
     with study.storage.reading() as connection:
