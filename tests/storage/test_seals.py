@@ -95,6 +95,8 @@ def test_a_trial_that_waits_is_sealed_until_it_goes_on(storage):
         study.trial(lease.trial_id, 0).report(0.25, 4)
     open_study(storage)
     plain = RDBStorage(storage.engine.url.render_as_string(hide_password=False))
+    plain.set_trial_state_values(lease.trial_id, TrialState.WAITING)  # as anybody can
+    open_study(storage)
     plain.set_trial_state_values(lease.trial_id, TrialState.COMPLETE, [0.25])  # as a dashboard can
     plain.engine.dispose()
     open_study(storage)
