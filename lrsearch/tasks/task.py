@@ -110,6 +110,27 @@ class Task(Protocol):
     says so by a `parallel` that is not `None`. Two are kept with the study and go with its winner:
     `data_checksum`, a text, and `settings`, plain JSON with the optimizer (as in a study file), the
     batch size and the like.
+
+    Example:
+        One that goes on where it was interrupted:
+
+        >>> class Descent:
+        ...     epochs, steps_per_epoch = 3, 10
+        ...
+        ...     def run(self, schedule, *, epochs, seed, device, state=None):
+        ...         weight = state["weight"] if state else 1.0
+        ...         for epoch in range(state["epoch"] if state else 0, epochs):
+        ...             for step in range(10 * epoch, 10 * (epoch + 1)):
+        ...                 weight -= schedule.lr(step, 10 * epochs) * weight
+        ...             capture = partial(dict, epoch=epoch + 1, weight=weight)
+        ...             yield Progress(epoch + 1, {"val_loss": weight}, capture=capture)
+        >>> from lrsearch import Schedule, families
+        >>> schedule = Schedule(families["linear"](), base_lr=0.1)
+        >>> whole = list(run_task(Descent(), schedule, epochs=3, seed=0, device="cpu"))
+        >>> state = whole[0].capture()
+        >>> again = Descent().run(schedule, epochs=3, seed=0, device="cpu", state=state)
+        >>> [p.metrics for p in again] == [p.metrics for p in whole[1:]]
+        True
     """
 
     @property
