@@ -26,8 +26,8 @@ from lrsearch.worker.grouping import choose_grouping
 from lrsearch.worker.heartbeat import Heartbeat
 from lrsearch.worker.plan import plan_of
 from lrsearch.worker.signals import Interrupted, Signals
+from lrsearch.worker.study_tasks import StudyTasks
 from lrsearch.worker.trainer import Trainer
-from lrsearch.worker.trial import StudyTasks
 
 _T = TypeVar("_T")
 
