@@ -158,7 +158,7 @@ MUTANTS = (
     ),
     _mutant(
         "lease that is too short is allowed",
-        "study/create.py",
+        "study/checks.py",
         "if spec.workers.lease < MIN_LEASE:",
         "if spec.workers.lease < 0:",
         f"{LEASES}::test_a_lease_too_short_to_beat_in_is_refused_where_a_study_is_made",

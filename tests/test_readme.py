@@ -1,4 +1,4 @@
-"""The README is true: its study file is valid, its examples run."""
+"""The README is true: its study files are valid, its examples run."""
 
 import json
 import re
@@ -11,7 +11,8 @@ import pytest
 
 from lrsearch import StudySpec
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -19,12 +20,18 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_annotated_study_file_is_valid_and_names_every_section():
-    (text,) = (block for block in blocks("toml") if "[[schedules]]" in block)
-    spec = StudySpec.from_dict(tomllib.loads(text))
+    path = ROOT / "studies" / "annotated.toml"
+    assert f"(studies/{path.name})" in README
+    given = tomllib.loads(path.read_text(encoding="utf-8"))
     alone = {"confirm"}  # it does not go with a search
-    assert set(tomllib.loads(text)) | alone == set(StudySpec.model_fields)
+    assert set(given) | alone == set(StudySpec.model_fields)
     assert "`[confirm]`" in README
-    assert spec.study.trials == 60
+    assert StudySpec.from_dict(given).study.trials == 60
+
+
+def test_the_first_study_file_is_valid():
+    text, *_ = blocks("toml")
+    assert StudySpec.from_dict(tomllib.loads(text)).study.trials == 60
 
 
 def test_the_schedule_example_gives_what_its_comments_say():

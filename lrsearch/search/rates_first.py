@@ -53,15 +53,15 @@ class RatesFirstSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return the parameters that are sampled together."""
-        found = self.sampler.infer_relative_search_space(study, trial)
-        return {name: d for name, d in found.items() if self._plain(trial, name, d) is None}
+        space = self.sampler.infer_relative_search_space(study, trial)
+        return {name: d for name, d in space.items() if self._plain(trial, name, d) is None}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Sample those."""
-        found = self.sampler.sample_relative(study, trial, space)
-        return {name: value for name, value in found.items() if name in space}
+        sampled = self.sampler.sample_relative(study, trial, space)
+        return {name: value for name, value in sampled.items() if name in space}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution

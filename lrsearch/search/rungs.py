@@ -178,15 +178,15 @@ class Climb:
                 `says_too_little` has said so before; else it is asked.
         """
         full = self.rungs[self.first_full].epochs
-        if epochs_left >= full and (found := self._seed(trials)):
-            return found
+        if epochs_left >= full and (step := self._seed(trials)):
+            return step
         if lengthened is None:
             lengthened = self.says_too_little(trials) is not None
         ways = self._ways(lengthened)
         for horizon, rung in reversed(ways):
             enough = epochs_left >= self.rungs[rung].epochs
-            if enough and (found := self._promote(trials, horizon, rung)):
-                return found
+            if enough and (step := self._promote(trials, horizon, rung)):
+                return step
         first = self.longer if lengthened and self.longer else 0
         # a new trial that could not train in full any more would say nothing
         to_full = {first, *(rung for horizon, rung in ways if horizon >= first)}
@@ -195,8 +195,8 @@ class Climb:
             return Step(None, first)
         if any(trial.state == "running" for trial in trials):
             return None
-        if epochs_left >= full and (found := self._finish(trials, ways)):
-            return found
+        if epochs_left >= full and (step := self._finish(trials, ways)):
+            return step
         waiting = [trial.number for trial in trials if trial.state == "waiting"]
         return Step(waiting[0], None) if waiting else None
 

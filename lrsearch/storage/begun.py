@@ -92,7 +92,7 @@ def _read(
     connection: Connection, begun: Mapping[int, tuple[int, BegunState]]
 ) -> dict[int, BegunTrial]:
     """Return trials by Optuna's ids, whose numbers and states are known."""
-    found = {}
+    by_id = {}
     with collecting_later():
         for some in chunks(begun):
             which = Which("these", {"ids": some, "keys": [FAILED_TO_TRAIN]})
@@ -101,10 +101,10 @@ def _read(
             for trial_id in some:
                 number, state = begun[trial_id]
                 attributes = attributes_by_key(failed.get(trial_id, ()))
-                found[trial_id] = BegunTrial(
+                by_id[trial_id] = BegunTrial(
                     number,
                     reports_by_step(reported.get(trial_id, ())),
                     state,
                     learned=not attributes.get(FAILED_TO_TRAIN),
                 )
-    return found
+    return by_id

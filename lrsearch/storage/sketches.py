@@ -60,10 +60,10 @@ def read_sketches(
         if not without:
             return _sketch(connection, steps, attributes, "later", **of_study, after=-1)
         numbers = connection.execute(_NUMBERS, of_study).scalars()
-        found = []
+        sketches = []
         for some in chunks(number for number in numbers if number not in without):
-            found += _sketch(connection, steps, attributes, "numbered", **of_study, numbers=some)
-        return found
+            sketches += _sketch(connection, steps, attributes, "numbered", **of_study, numbers=some)
+        return sketches
 
 
 def _sketch(
@@ -75,7 +75,7 @@ def _sketch(
 ) -> list[Sketch]:
     """Return the trials of which a condition holds."""
     which = Which(condition, given)
-    found = trials_of(connection, which)
+    heads = trials_of(connection, which)
     of_steps = Which(condition, given | {"steps": list(steps)})
     reported = rows_of(connection, of_steps, reports, narrowed=True)
     final = rows_of(connection, which, values)
@@ -90,5 +90,5 @@ def _sketch(
             reports_by_step(reported.get(trial_id, ())),
             attributes_by_key(known.get(trial_id, ())),
         )
-        for trial_id, number, state, *_ in found
+        for trial_id, number, state, *_ in heads
     ]

@@ -163,11 +163,11 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
 
 def migrate_tables(connection: Connection) -> None:
     """Bring tables of an older version up to date, in a transaction of the caller's."""
-    found = connection.execute(select(versions.c.version)).scalar_one()
-    for version in range(found + 1, VERSION + 1):
+    before = connection.execute(select(versions.c.version)).scalar_one()
+    for version in range(before + 1, VERSION + 1):
         for statement in _MIGRATIONS[version]:
             connection.execute(text(statement))
-    connection.execute(update(versions).values(version=max(found, VERSION)))
+    connection.execute(update(versions).values(version=max(before, VERSION)))
 
 
 def check_tables(connection: Connection) -> int:

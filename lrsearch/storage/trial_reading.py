@@ -109,11 +109,11 @@ def waiting_trials(connection: Connection, study_id: int) -> dict[int, tuple[dat
 def _read(connection: Connection, condition: str, **given: Any) -> list[FrozenTrial]:
     """Return the trials of which a condition holds."""
     which = Which(condition, given)
-    found = trials_of(connection, which)
-    if not found:
+    heads = trials_of(connection, which)
+    if not heads:
         return []
-    if len(found) == 1:  # most reads are of the one that trains
-        which = Which("one", {"id": found[0].trial_id})
+    if len(heads) == 1:  # most reads are of the one that trains
+        which = Which("one", {"id": heads[0].trial_id})
     stored_params = rows_of(connection, which, params)
     final = rows_of(connection, which, values)
     reported = rows_of(connection, which, reports)
@@ -140,7 +140,7 @@ def _read(connection: Connection, condition: str, **given: Any) -> list[FrozenTr
             intermediate_values=reports_by_step(reported.get(trial_id, ())),
             trial_id=trial_id,
         )
-        for trial_id, number, state, begun, ended in found
+        for trial_id, number, state, begun, ended in heads
     ]
 
 

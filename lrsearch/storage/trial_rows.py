@@ -93,11 +93,11 @@ def rows_of(
         table: of `_COLUMNS`.
         narrowed: only reports at `steps` and the last, or attributes of `keys`; in `which`.
     """
-    found = defaultdict(list)
+    by_trial = defaultdict(list)
     query = _details(table, which.condition, narrowed)
     for row in connection.execute(query, which.values).all():
-        found[row[0]].append(row)
-    return found
+        by_trial[row[0]].append(row)
+    return by_trial
 
 
 # Statements are built once: to build one takes longer than to run it for one trial.

@@ -1,7 +1,9 @@
 """A study: what it is (a file in TOML), made once, opened by its name, read trial by trial."""
 
 from lrsearch.study.answer import Answer, Confirmed
-from lrsearch.study.create import check_task, create_study, first_epoch, rehearse, study_notes
+from lrsearch.study.checks import check_task, first_epoch, rehearse
+from lrsearch.study.create import create_study
+from lrsearch.study.notes import study_notes
 from lrsearch.study.open import confirmation_name, open_study
 from lrsearch.study.records import TrialRecord, as_record, find_duplicate, read_schedule
 from lrsearch.study.results import Attribute, Constraint, TrialResult, ranked, recovered

@@ -116,8 +116,8 @@ class TrialResult:
         """What it came to on each full run that it has trained, one for each seed."""
         if self.infeasible:
             return ()
-        found = values_in_full(self.reports, self.rungs)
-        return found or (() if self.final_value is None else (self.final_value,))
+        values = values_in_full(self.reports, self.rungs)
+        return values or (() if self.final_value is None else (self.final_value,))
 
     @cached_property
     def mean(self) -> float | None:

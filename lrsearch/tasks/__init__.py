@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Any
 from lrsearch.tasks.adam import SEARCHED, WORTH_FROM, with_betas
 from lrsearch.tasks.devices import Slot, devices_of, out_of_memory, prepare_torch, slots
 from lrsearch.tasks.learning import JUMP, has_fallen, is_near, rises
-from lrsearch.tasks.task import (
+from lrsearch.tasks.load import (
     IN_PROCESS,
+    check_importable,
+    load_attribute,
+    load_task,
+    with_options,
+)
+from lrsearch.tasks.task import (
     Progress,
     Task,
     can_adjust,
     can_prepend,
     check_devices,
-    check_importable,
     check_protocol,
     clock_of,
     first_progress,
-    load_attribute,
-    load_task,
     run_task,
-    with_options,
 )
 
 if TYPE_CHECKING:

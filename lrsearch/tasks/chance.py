@@ -45,11 +45,11 @@ def constant_guess_loss(
     losses = []
     for guess in _guesses(outputs, targets):
         try:
-            found = evaluate(_Constant(guess), {"loss": loss}, inputs, targets)["loss"]
+            value = evaluate(_Constant(guess), {"loss": loss}, inputs, targets)["loss"]
         except (RuntimeError, ValueError, TypeError, IndexError):
             continue  # this loss reads other outputs
-        if math.isfinite(found):
-            losses.append(found)
+        if math.isfinite(value):
+            losses.append(value)
     return min(losses, default=None)
 
 

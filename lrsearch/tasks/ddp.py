@@ -106,9 +106,9 @@ class Rank:
 
     def agree(self, value: float) -> float:
         """Return the value of rank 0."""
-        told = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.broadcast(told, 0)
-        return float(told)
+        agreed = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(agreed, 0)
+        return float(agreed)
 
     def leave(self) -> None:
         """Leave the others, whether or not they are still there."""

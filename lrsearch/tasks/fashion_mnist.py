@@ -15,9 +15,9 @@ from torchvision.datasets import FashionMNIST
 
 from lrsearch.errors import DataError, TaskError, nearest
 from lrsearch.schedules import LrEvery
+from lrsearch.tasks.load import load_attribute
 from lrsearch.tasks.precision import Precision
 from lrsearch.tasks.supervised import Supervised
-from lrsearch.tasks.task import load_attribute
 from lrsearch.tasks.training import Data
 
 

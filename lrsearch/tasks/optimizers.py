@@ -94,8 +94,8 @@ def _class(kind: OptimizerKind) -> type[torch.optim.Optimizer]:
             "schedule-free optimizers need the package schedulefree: "
             "pip install 'lrsearch[schedulefree]'"
         ) from None
-    found: type[torch.optim.Optimizer] = getattr(package, kind.cls)
-    return found
+    optimizer_class: type[torch.optim.Optimizer] = getattr(package, kind.cls)
+    return optimizer_class
 
 
 def set_mode(optimizer: torch.optim.Optimizer, mode: Literal["train", "eval"]) -> None:

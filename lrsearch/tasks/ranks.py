@@ -224,17 +224,17 @@ def _train(rank: Rank, threads: int, connection: Connection, parent: int) -> Non
     """Train in a process of its own, until the first one ends it."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # they reach the first, which ends this one
-    told: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, parent, told), daemon=True).start()
+    messages: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, parent, messages), daemon=True).start()
     try:
         prepare_torch(str(rank.device))
         torch.set_num_threads(threads)
-        prepare: Prepare = pickle.loads(told.get())
+        prepare: Prepare = pickle.loads(messages.get())
         prepared = prepare(str(rank.device))
         connection.send(Report(time.monotonic(), None))
         prepared.training.join(rank)
         while True:
-            prepared.follow(told.get())
+            prepared.follow(messages.get())
     except Exception as error:
         own = isinstance(error, LrsearchError)
         text = str(error) if own else f"{type(error).__name__}: {error}"
@@ -243,7 +243,7 @@ def _train(rank: Rank, threads: int, connection: Connection, parent: int) -> Non
         os._exit(1)
 
 
-def _listen(connection: Connection, parent: int, told: SimpleQueue[Any]) -> None:
+def _listen(connection: Connection, parent: int, messages: SimpleQueue[Any]) -> None:
     """Pass on what the first process says; end this one where that has ended, or closes the pipe.
 
     A process that the first one forked may keep the pipe open, so its parent is looked at too.
@@ -253,7 +253,7 @@ def _listen(connection: Connection, parent: int, told: SimpleQueue[Any]) -> None
             while not connection.poll(LOOK):
                 if os.getppid() != parent:
                     os._exit(1)
-            told.put(connection.recv())
+            messages.put(connection.recv())
         except (EOFError, OSError):
             os._exit(1)
 

@@ -10,6 +10,7 @@ from lrsearch.worker.launcher import FAILING, RANK_LOST, run_workers
 from lrsearch.worker.placement import PlacedWorker, Placement, worker_command
 from lrsearch.worker.plan import RungPlan, plan_of
 from lrsearch.worker.processes import Processes
+from lrsearch.worker.study_tasks import StudyTasks
 from lrsearch.worker.trainer import Trainer
-from lrsearch.worker.trial import Outcome, Pause, Run, StudyTasks, TrialInTraining
+from lrsearch.worker.trial import Outcome, Pause, Run, TrialInTraining
 from lrsearch.worker.worker import POLL, work

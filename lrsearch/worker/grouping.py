@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from lrsearch.tasks import devices_of
-from lrsearch.worker.trial import StudyTasks
+from lrsearch.worker.study_tasks import StudyTasks
 
 log = logging.getLogger(__name__)
 

@@ -31,17 +31,17 @@ class RungPlan:
         """Return what to give out next; `None` if all that is left to do is being done."""
         standings = [self._as_it_was(trial) or self._standing(trial) for trial in trials]
         self._known = {t.number: (t, s) for t, s in zip(trials, standings, strict=True)}
-        found = self.climb.step(
+        step = self.climb.step(
             standings,
             may_begin=may_begin,
             epochs_left=epochs_left,
             lengthened=self._begin_longer(standings),
         )
-        if found is None:
+        if step is None:
             return None
-        if found.rung is None:
-            return Step(found.number, END, 0)
-        return Step(found.number, found.rung, self.climb.rungs[found.rung].epochs)
+        if step.rung is None:
+            return Step(step.number, END, 0)
+        return Step(step.number, step.rung, self.climb.rungs[step.rung].epochs)
 
     def due(self, trial: BegunTrial) -> Step:
         """Return the first rung that a trial has not trained."""

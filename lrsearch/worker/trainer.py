@@ -24,7 +24,8 @@ from lrsearch.worker.callbacks import Callbacks
 from lrsearch.worker.checkpoints import Checkpoints
 from lrsearch.worker.grouping import Grouping
 from lrsearch.worker.recorder import TrialRecorder
-from lrsearch.worker.trial import Decision, Outcome, Pause, Run, StudyTasks, TrialInTraining
+from lrsearch.worker.study_tasks import StudyTasks
+from lrsearch.worker.trial import Decision, Outcome, Pause, Run, TrialInTraining
 
 log = logging.getLogger(__name__)
 

@@ -11,30 +11,26 @@ The one place that knows both Optuna and training: trial → schedule → runs �
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
-from lrsearch.errors import LrsearchError, StudyError, TaskError, nearest
+from lrsearch.errors import StudyError, TaskError, nearest
 from lrsearch.schedules import Schedule, is_degenerate
-from lrsearch.search import Rung
 from lrsearch.storage import END, EpochMetrics
 from lrsearch.study import (
     Attribute,
     Constraint,
-    StudySpec,
     TrialRecord,
     as_record,
     find_duplicate,
     read_schedule,
 )
-from lrsearch.tasks import Progress, Task, check_importable, clock_of, load_task, with_options
+from lrsearch.tasks import Progress, Task, clock_of
 from lrsearch.worker.recorder import Recorder
+from lrsearch.worker.study_tasks import DAMAGED, StudyTasks, as_stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,68 +66,6 @@ class Outcome:
     value: float | None = None
 
 
-class StudyTasks:
-    """What the trials of a study train.
-
-    Args:
-        spec: what the study is.
-        rungs: the runs of a trial.
-        task: the task itself, where this process has it; else it is imported.
-
-    Raises:
-        TaskError: if the task is neither given nor to be imported.
-    """
-
-    def __init__(self, spec: StudySpec, rungs: Sequence[Rung], task: Task | None = None) -> None:
-        if task is None:
-            check_importable(spec.task.run)
-        self.spec = spec
-        self.rungs = tuple(rungs)
-        self._given = task
-        self._tasks: dict[str, Task] = {}
-        self._space = cache(spec.search_space)
-
-    def task(self, options: dict[str, Any]) -> Task:
-        """Return the task with those options, the last one kept."""
-        key = json.dumps(options, sort_keys=True)
-        if key not in self._tasks:
-            path = self.spec.task.run
-            given = self._given
-            task = load_task(path, options) if given is None else with_options(given, options, path)
-            self._tasks = {key: task}
-        return self._tasks[key]
-
-    def schedule(self, trial: optuna.Trial, task: Task) -> Schedule:
-        """Return a trial's schedule, given or suggested."""
-        total_steps = clock_of(task).length  # warmups count what the rate changes with
-        space = self._space(getattr(task, "base_lr", None))
-        given = trial.user_attrs.get(Attribute.GIVEN)
-        if given is None:
-            return _as_stored(space.suggest, trial, total_steps)
-        schedule = Schedule.from_dict(given)
-        if space.params(schedule, total_steps) is not None:
-            _as_stored(space.suggest, trial, total_steps)  # fixed to the given ones
-        return schedule
-
-
-Suggested = TypeVar("Suggested")
-_DAMAGED = ": the database was damaged, or changed by hand"
-
-
-def _as_stored(suggest: Callable[..., Suggested], *args: Any) -> Suggested:
-    """Return what a function suggests; Optuna refuses where another domain is stored by its name.
-
-    Raises:
-        StudyError: if it does.
-    """
-    try:
-        return suggest(*args)
-    except LrsearchError:
-        raise
-    except ValueError as error:
-        raise StudyError(f"the stored domains are not the study's ({error}){_DAMAGED}") from None
-
-
 class TrialInTraining:
     """One trial, from its schedule to its outcome: whole schedules, on each horizon in turn.
 
@@ -159,7 +93,7 @@ class TrialInTraining:
         self.recorder = recorder
         self._epochs_done = 0
         self._reported: set[int] = set()
-        self.task = tasks.task(_as_stored(self.spec.task_options, trial))
+        self.task = tasks.task(as_stored(self.spec.task_options, trial))
         self.schedule = self._settled(tasks.schedule(trial, self.task))
         self.wants = self._begin()
 
@@ -282,9 +216,7 @@ class TrialInTraining:
             return asked
         known = read_schedule(self.trial)
         if known is None or _unadjusted(known) != _unadjusted(asked):
-            raise StudyError(
-                f"the stored parameters are not those of the stored schedule{_DAMAGED}"
-            )
+            raise StudyError(f"the stored parameters are not those of the stored schedule{DAMAGED}")
         return known if asked.adjusts and not known.adjusts else asked
 
     def _keep_schedule(self, known: Schedule) -> None:

@@ -26,8 +26,8 @@ from lrsearch.worker.grouping import choose_grouping
 from lrsearch.worker.heartbeat import Heartbeat
 from lrsearch.worker.plan import plan_of
 from lrsearch.worker.signals import Interrupted, Signals
+from lrsearch.worker.study_tasks import StudyTasks
 from lrsearch.worker.trainer import Trainer
-from lrsearch.worker.trial import StudyTasks
 
 _T = TypeVar("_T")
 
@@ -87,7 +87,7 @@ def work(
             tasks = StudyTasks(study.spec, study.rungs, task)
             if len(devices_of(device)) > 1:
                 check_devices(tasks.task(study.spec.task_options()), device)
-            told = Callbacks.of(study, callbacks)
+            listeners = Callbacks.of(study, callbacks)
             with storage_errors(url):
                 queue = _retrying(partial(_join, study, device), signals)
         except Interrupted:
@@ -105,7 +105,7 @@ def work(
                 check=signals.check,
                 on_pause=queue.pause,
                 on_end=lambda lease, failed: queue.end(lease, failed=failed),
-                callbacks=told,
+                callbacks=listeners,
             )
             with storage_errors(url):
                 return _loop(queue, heartbeat, trainer, signals)
@@ -113,7 +113,7 @@ def work(
             return None
         finally:
             heartbeat.stop()
-            told.close()
+            listeners.close()
             with suppress(*DATABASE_ERRORS):
                 queue.leave()
 
