@@ -18,7 +18,7 @@ from lrsearch.errors import TaskError
 from lrsearch.tasks import Supervised
 
 STEPS = 500
-"""Updates of a short run."""
+"""Updates of a short run at most: none is longer than the full run, unless that is asked for."""
 SEEDS = 3
 """On so many seeds a run must train to count as stable, and a cure must hold to count as one: near
 the edge it is luck whether a single run does."""
@@ -93,7 +93,7 @@ def diagnose(
     *,
     low: float,
     high: float,
-    steps: int = STEPS,
+    steps: int | None = None,
     seed: int = 0,
     device: str = "cpu",
     say: Say = lambda line: None,
@@ -104,7 +104,7 @@ def diagnose(
         task: what is diagnosed.
         low: the lowest rate of the sweep.
         high: its highest, unless even higher rates train.
-        steps: updates of a short run.
+        steps: updates of a short run; else 500, or those of the full run if it has fewer.
         seed: of the sweeps, and the first of what is tried on several.
         device: a torch device.
         say: is told what is being tried.
@@ -112,14 +112,15 @@ def diagnose(
     Raises:
         TaskError: if no rate trains.
     """
+    full_run = task.epochs * task.steps_per_epoch
+    short = steps or min(STEPS, full_run)
 
-    def train(base_lr: float, steps: int = steps, seed: int = seed, **options: Any) -> Trace:
+    def train(base_lr: float, steps: int = short, seed: int = seed, **options: Any) -> Trace:
         return train_trace(task, base_lr, steps=steps, seed=seed, device=device, **options)
 
     seeds = range(seed, seed + SEEDS)
     steadily = partial(_steadily, train, seeds)
 
-    full_run = task.epochs * task.steps_per_epoch
     sweep = _sweep(train, np.geomspace(low, high, RATES), say)
     while sweep[-1].base_lr < 1e3 and not all(trace.infeasible for trace in sweep[-2:]):
         sweep += _sweep(train, [sweep[-1].base_lr * 3], say)  # the edge lies further up
@@ -140,7 +141,7 @@ def diagnose(
         if task.optimizer_name != "adam":
             other = replace(task, optimizer="adam")
             say("adam, at its own rates")
-            other_train = partial(train_trace, other, steps=steps, seed=seed, device=device)
+            other_train = partial(train_trace, other, steps=short, seed=seed, device=device)
             adam = _sweep(other_train, np.geomspace(1e-4, 1e-2, 5), say)
     return Diagnosis(
         full_run=full_run,
@@ -174,7 +175,8 @@ def clip_norm_at(
     Raises:
         TaskError: if no rate trains.
     """
-    train = partial(train_trace, task, steps=STEPS, seed=seed, device=device)
+    steps = min(STEPS, task.epochs * task.steps_per_epoch)
+    train = partial(train_trace, task, steps=steps, seed=seed, device=device)
     best = _best(_sweep(train, np.geomspace(low, high, RATES), lambda line: None))
     return norm_percentile(best, percentile)
 

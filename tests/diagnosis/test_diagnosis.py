@@ -21,7 +21,7 @@ from lrsearch.diagnosis import (
     train_trace,
     verdict,
 )
-from lrsearch.diagnosis.stability import holds
+from lrsearch.diagnosis.stability import RATES, holds
 from lrsearch.errors import TaskError
 from lrsearch.reporting import diagnosis_figures
 
@@ -165,8 +165,12 @@ def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_
     assert means[0] < means[1]
 
 
-def test_a_cure_that_one_seed_of_three_refutes_is_not_named(monkeypatch):
-    """Runs made up: above 0.1 they fail, unless clipped, which fails on the last seed alone."""
+@pytest.fixture
+def made_up(monkeypatch):
+    """Runs made up: above 0.1 they fail, unless clipped, which fails on the last seed alone.
+
+    Yields the rate, the updates, the seed and the clip norm of each.
+    """
     ran = []
 
     def train(task, base_lr, *, steps, seed, device, warmup_steps=0, clip_norm=None):
@@ -181,6 +185,21 @@ def test_a_cure_that_one_seed_of_three_refutes_is_not_named(monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr("lrsearch.diagnosis.stability.train_trace", train)
+    return ran
+
+
+@pytest.mark.parametrize(("epochs", "short"), [(2, 200), (60, 500)])
+def test_a_short_run_is_no_longer_than_the_full_run(made_up, epochs, short):
+    task = replace(stable, optimizer="adam", epochs=epochs)
+    diagnose(task, low=0.05, high=0.4)
+    assert {steps for _, steps, _, _ in made_up[:RATES]} == {short}
+    assert max(steps for _, steps, _, _ in made_up) <= 100 * epochs * 1.1  # a warmup before it
+    made_up.clear()
+    diagnose(task, low=0.05, high=0.4, steps=300)
+    assert made_up[0][1] == 300
+
+
+def test_a_cure_that_one_seed_of_three_refutes_is_not_named(made_up):
     found = diagnose(replace(stable, optimizer="adam"), low=0.05, high=0.4, steps=200)
     said = " ".join(verdict(found))
     assert found.unstable is not None
@@ -188,7 +207,7 @@ def test_a_cure_that_one_seed_of_three_refutes_is_not_named(monkeypatch):
     assert "with seed 2 it ends no lower than a guess" in said
     assert "Nothing tried holds at full length on each of 3 seeds. So lower the rate" in said
     assert "clip_norm" not in patch(found).get("task", {})
-    full = [(rate, seed) for rate, steps, seed, clip in ran if steps == 6000 and clip]
+    full = [(rate, seed) for rate, steps, seed, clip in made_up if steps == 6000 and clip]
     assert len(full) == len(set(full))
     assert {seed for _, seed in full} == {0, 1, 2}
 
