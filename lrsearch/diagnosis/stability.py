@@ -136,7 +136,7 @@ def diagnose(
     adam: list[Trace] = []
     if unstable is not None:
         warmups, clipped, full_length = _cures(
-            train, steadily, unstable.base_lr, best, full_run, say
+            train, steadily, unstable, best, full_run, short, say
         )
         if task.optimizer_name != "adam":
             other = replace(task, optimizer="adam")
@@ -226,9 +226,10 @@ def _steadily(
 def _cures(
     train: Callable[..., Trace],
     steadily: Callable[..., Trace],
-    unstable: float,
+    unstable: Trace,
     best: Trace,
     full_run: int,
+    short: int,
     say: Say,
 ) -> tuple[list[Trace], list[Trace], list[Trace]]:
     """Return the warmups and clipped runs tried, and what of them helps, at full length after lr*.
@@ -238,10 +239,12 @@ def _cures(
     warmups: list[Trace] = []
     clipped: list[Trace] = []
     full_length: list[Trace] = []
+    shown = unstable.instability
+    held = short if shown is None else min(short, 2 * (shown[1] + 1))
 
     def reached(multiple: float) -> bool:
-        rate = multiple * unstable
-        warmups.extend(tried := _warmups(steadily, rate, full_run, say))
+        rate = multiple * unstable.base_lr
+        warmups.extend(tried := _warmups(steadily, rate, full_run, held, say))
         clipped.extend(cut := _clipped(steadily, rate, best, say))
         helps = [trace for trace in (*tried, *cut) if trace.stable]
         if helps and not full_length:
@@ -258,12 +261,18 @@ def _cures(
     return warmups, clipped, full_length
 
 
-def _warmups(steadily: Callable[..., Trace], rate: float, full_run: int, say: Say) -> list[Trace]:
-    """Rise to a high rate ever more slowly, and hold it for twice as long, until that trains."""
+def _warmups(
+    steadily: Callable[..., Trace], rate: float, full_run: int, held: int, say: Say
+) -> list[Trace]:
+    """Rise to a high rate ever more slowly, and hold it for twice as long, until that trains.
+
+    And for so many updates at least: twice as long as the instability took to show without.
+    """
     traces: list[Trace] = []
     for warmup in [count for count in WARMUPS if count <= full_run / 10]:
         say(f"a warmup of {warmup} updates to base_lr {rate:.3g}")
-        traces.append(steadily(rate, steps=3 * warmup, warmup_steps=warmup))
+        steps = warmup + max(2 * warmup, held)
+        traces.append(steadily(rate, steps=steps, warmup_steps=warmup))
         if traces[-1].stable:
             break
     return traces

@@ -212,6 +212,27 @@ def test_a_cure_that_one_seed_of_three_refutes_is_not_named(made_up):
     assert {seed for _, seed in full} == {0, 1, 2}
 
 
+def test_a_warmup_is_held_for_longer_than_the_instability_took_to_show(monkeypatch):
+    """Runs made up: above 0.1 the loss jumps 40 updates after a warmup shorter than 100."""
+
+    def train(task, base_lr, *, steps, seed, device, warmup_steps=0, clip_norm=None):
+        losses = np.linspace(2.0, 0.5, steps)
+        if base_lr > 0.1 and warmup_steps < 100:
+            losses[warmup_steps + 40 :][:5] = 9.0
+        ones = np.ones(steps)
+        return Trace(
+            base_lr, warmup_steps, clip_norm, "sgd", steps, 2.0, losses,
+            ones, ones, ones, ones, 0.5 + abs(base_lr - 0.05), True, seed,
+        )  # fmt: skip
+
+    monkeypatch.setattr("lrsearch.diagnosis.stability.train_trace", train)
+    found = diagnose(replace(stable, optimizer="adam"), low=0.05, high=0.4)
+    assert found.unstable.instability == ("start", 40)
+    at_goal = [t for t in found.warmups if t.base_lr == found.warmups[0].base_lr]
+    assert [(t.warmup_steps, t.stable) for t in at_goal] == [(10, False), (30, False), (100, True)]
+    assert "A warmup of 100 updates" in " ".join(verdict(found))
+
+
 @pytest.mark.slow
 def test_the_quick_study_is_unstable_above_its_best_rate_and_no_flat_loss_counts_as_training(
     real_data,
