@@ -115,8 +115,23 @@ def diagnose(
     full_run = task.epochs * task.steps_per_epoch
     short = steps or min(STEPS, full_run)
 
-    def train(base_lr: float, steps: int = short, seed: int = seed, **options: Any) -> Trace:
-        return train_trace(task, base_lr, steps=steps, seed=seed, device=device, **options)
+    known: dict[tuple[object, ...], Trace] = {}
+
+    def train(
+        base_lr: float,
+        steps: int = short,
+        seed: int = seed,
+        warmup_steps: int = 0,
+        clip_norm: float | None = None,
+    ) -> Trace:
+        """Train what has not been: a short run of a short study is as long as the full one."""
+        key = (base_lr, steps, seed, warmup_steps, clip_norm)
+        if key not in known:
+            known[key] = train_trace(
+                task, base_lr, steps=steps, seed=seed, device=device,
+                warmup_steps=warmup_steps, clip_norm=clip_norm,
+            )  # fmt: skip
+        return known[key]
 
     seeds = range(seed, seed + SEEDS)
     steadily = partial(_steadily, train, seeds)

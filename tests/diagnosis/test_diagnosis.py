@@ -189,11 +189,14 @@ def made_up(monkeypatch):
 
 
 @pytest.mark.parametrize(("epochs", "short"), [(2, 200), (60, 500)])
-def test_a_short_run_is_no_longer_than_the_full_run(made_up, epochs, short):
+def test_a_short_run_is_no_longer_than_the_full_run_and_none_is_trained_twice(
+    made_up, epochs, short
+):
     task = replace(stable, optimizer="adam", epochs=epochs)
     diagnose(task, low=0.05, high=0.4)
     assert {steps for _, steps, _, _ in made_up[:RATES]} == {short}
     assert max(steps for _, steps, _, _ in made_up) <= 100 * epochs * 1.1  # a warmup before it
+    assert len(made_up) == len(set(made_up))
     made_up.clear()
     diagnose(task, low=0.05, high=0.4, steps=300)
     assert made_up[0][1] == 300
