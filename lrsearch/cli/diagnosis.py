@@ -68,7 +68,13 @@ def diagnose(
     ] = None,
     force: ForceOption = False,
     as_json: AsJson = False,
-    steps: Annotated[int, typer.Option(min=20, help="Updates of each short run.")] = 500,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=20,
+            help="Updates of each short run. [default: 500, or the full run's if it has fewer]",
+        ),
+    ] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Say whether training is unstable, and what cures it: warmup, clipping, a lower rate.

@@ -33,10 +33,15 @@ def schedules(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Updates of a run; a trial's are its own. [default: 1000]"),
+        typer.Option(
+            min=1, help="Updates of a run; a trial's are its own. [default: 1000, or a file's own]"
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Draw by epochs, of which a run has so many.")
+        int | None,
+        typer.Option(
+            min=1, help="Draw by epochs, of which a run has so many; a trial or a file its own."
+        ),
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     study: StudyOption = None,
@@ -54,7 +59,7 @@ def schedules(
         return
     check_output(plot, [".html"], force=force)
     if drawn:
-        page = _curves(drawn, steps or 1000, epochs, storage, study)
+        page = _curves(drawn, steps, epochs, storage, study)
     else:
         from lrsearch.reporting import gallery
 
@@ -64,10 +69,10 @@ def schedules(
 
 
 def _curves(
-    drawn: list[str], steps: int, epochs: int | None, storage: str, study: str | None
+    drawn: list[str], steps: int | None, epochs: int | None, storage: str, study: str | None
 ) -> Figure:
     """Draw the schedules that the command names over each other."""
-    from lrsearch.export import load_schedule
+    from lrsearch.export import load_run
     from lrsearch.schedules import Clock, plot
 
     by: Unit = "updates" if epochs is None else "epochs"
@@ -82,8 +87,11 @@ def _curves(
             lines[name] = trial.run_clock.line(trial.schedule, by, trial.losses)
             continue
         of_file = text.endswith(".json") or Path(text).is_file()
-        schedule = load_schedule(text) if of_file else _parsed(text)
-        clock = Clock(steps, epochs or 1).prepended(schedule)
+        schedule, clock = load_run(text) if of_file else (_parsed(text), None)
+        if clock is None:
+            clock = Clock(steps or 1000, epochs or 1).prepended(schedule)
+        elif steps is not None:
+            clock = clock.scaled(steps)
         lines[text] = clock.line(schedule, by)
     return plot(lines, by)
 

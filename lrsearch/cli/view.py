@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lrsearch.study import Study
 
 _WIDTH = 60
+_CURVE = 15
+"""The width of a running trial's curve: of its last points, several an epoch."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SHOWN_TOGETHER = 4
 """Trials of a worker that are shown, of those that it trains together."""
@@ -198,14 +200,18 @@ def _workers(status: Status) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("worker", "device", "trial", "schedule", "epoch", "loss", "lr", "seen"):
         table.add_column(column, justify="right" if column in _NUMBERS else "left")
-    table.add_column("train loss")
+    shown = [trial for worker in status.workers for trial in worker.trials]
+    curves = list(dict.fromkeys(name for trial in shown for name in trial.curves))
+    for name in curves:
+        table.add_column(printable(name.replace("_", " ")))
     for worker in status.workers:
         style = "" if worker.alive else "dim"
         ago = max(0.0, time.time() - worker.last_seen)
         seen = f"{ago:.0f} s ago" if worker.alive else f"silent for {ago:.0f} s"
         about = (f"{worker.host}:{worker.pid}", worker.device)
         for trial in worker.trials[:_SHOWN_TOGETHER]:
-            table.add_row(*about, *_running(trial), seen, sparkline(trial.curve), style=style)
+            drawn = (sparkline(trial.curves.get(name, []), _CURVE) for name in curves)
+            table.add_row(*about, *_running(trial), seen, *drawn, style=style)
             about, seen = ("", ""), ""  # once for each worker
         if not worker.trials:
             table.add_row(*about, *"-----", seen, style=style)
@@ -225,7 +231,7 @@ def _shown(value: float | str | None) -> str:
     return "-" if value is None else format_value(value)
 
 
-def sparkline(values: Sequence[float], width: int = 20) -> str:
+def sparkline(values: Sequence[float], width: int) -> str:
     """Return a curve from 0 on as a line of blocks, of at most `width` of its values."""
     every = max(1, -(-len(values) // width))
     shown = values[::-every][::-1]  # the last one among them

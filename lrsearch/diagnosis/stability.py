@@ -18,7 +18,7 @@ from lrsearch.errors import TaskError
 from lrsearch.tasks import Supervised
 
 STEPS = 500
-"""Updates of a short run."""
+"""Updates of a short run at most: none is longer than the full run, unless that is asked for."""
 SEEDS = 3
 """On so many seeds a run must train to count as stable, and a cure must hold to count as one: near
 the edge it is luck whether a single run does."""
@@ -93,7 +93,7 @@ def diagnose(
     *,
     low: float,
     high: float,
-    steps: int = STEPS,
+    steps: int | None = None,
     seed: int = 0,
     device: str = "cpu",
     say: Say = lambda line: None,
@@ -104,7 +104,7 @@ def diagnose(
         task: what is diagnosed.
         low: the lowest rate of the sweep.
         high: its highest, unless even higher rates train.
-        steps: updates of a short run.
+        steps: updates of a short run; else 500, or those of the full run if it has fewer.
         seed: of the sweeps, and the first of what is tried on several.
         device: a torch device.
         say: is told what is being tried.
@@ -112,14 +112,30 @@ def diagnose(
     Raises:
         TaskError: if no rate trains.
     """
+    full_run = task.epochs * task.steps_per_epoch
+    short = steps or min(STEPS, full_run)
 
-    def train(base_lr: float, steps: int = steps, seed: int = seed, **options: Any) -> Trace:
-        return train_trace(task, base_lr, steps=steps, seed=seed, device=device, **options)
+    known: dict[tuple[object, ...], Trace] = {}
+
+    def train(
+        base_lr: float,
+        steps: int = short,
+        seed: int = seed,
+        warmup_steps: int = 0,
+        clip_norm: float | None = None,
+    ) -> Trace:
+        """Train what has not been: a short run of a short study is as long as the full one."""
+        key = (base_lr, steps, seed, warmup_steps, clip_norm)
+        if key not in known:
+            known[key] = train_trace(
+                task, base_lr, steps=steps, seed=seed, device=device,
+                warmup_steps=warmup_steps, clip_norm=clip_norm,
+            )  # fmt: skip
+        return known[key]
 
     seeds = range(seed, seed + SEEDS)
     steadily = partial(_steadily, train, seeds)
 
-    full_run = task.epochs * task.steps_per_epoch
     sweep = _sweep(train, np.geomspace(low, high, RATES), say)
     while sweep[-1].base_lr < 1e3 and not all(trace.infeasible for trace in sweep[-2:]):
         sweep += _sweep(train, [sweep[-1].base_lr * 3], say)  # the edge lies further up
@@ -135,12 +151,12 @@ def diagnose(
     adam: list[Trace] = []
     if unstable is not None:
         warmups, clipped, full_length = _cures(
-            train, steadily, unstable.base_lr, best, full_run, say
+            train, steadily, unstable, best, full_run, short, say
         )
         if task.optimizer_name != "adam":
             other = replace(task, optimizer="adam")
             say("adam, at its own rates")
-            other_train = partial(train_trace, other, steps=steps, seed=seed, device=device)
+            other_train = partial(train_trace, other, steps=short, seed=seed, device=device)
             adam = _sweep(other_train, np.geomspace(1e-4, 1e-2, 5), say)
     return Diagnosis(
         full_run=full_run,
@@ -174,7 +190,8 @@ def clip_norm_at(
     Raises:
         TaskError: if no rate trains.
     """
-    train = partial(train_trace, task, steps=STEPS, seed=seed, device=device)
+    steps = min(STEPS, task.epochs * task.steps_per_epoch)
+    train = partial(train_trace, task, steps=steps, seed=seed, device=device)
     best = _best(_sweep(train, np.geomspace(low, high, RATES), lambda line: None))
     return norm_percentile(best, percentile)
 
@@ -224,9 +241,10 @@ def _steadily(
 def _cures(
     train: Callable[..., Trace],
     steadily: Callable[..., Trace],
-    unstable: float,
+    unstable: Trace,
     best: Trace,
     full_run: int,
+    short: int,
     say: Say,
 ) -> tuple[list[Trace], list[Trace], list[Trace]]:
     """Return the warmups and clipped runs tried, and what of them helps, at full length after lr*.
@@ -236,10 +254,12 @@ def _cures(
     warmups: list[Trace] = []
     clipped: list[Trace] = []
     full_length: list[Trace] = []
+    shown = unstable.instability
+    held = short if shown is None else min(short, 2 * (shown[1] + 1))
 
     def reached(multiple: float) -> bool:
-        rate = multiple * unstable
-        warmups.extend(tried := _warmups(steadily, rate, full_run, say))
+        rate = multiple * unstable.base_lr
+        warmups.extend(tried := _warmups(steadily, rate, full_run, held, say))
         clipped.extend(cut := _clipped(steadily, rate, best, say))
         helps = [trace for trace in (*tried, *cut) if trace.stable]
         if helps and not full_length:
@@ -256,12 +276,18 @@ def _cures(
     return warmups, clipped, full_length
 
 
-def _warmups(steadily: Callable[..., Trace], rate: float, full_run: int, say: Say) -> list[Trace]:
-    """Rise to a high rate ever more slowly, and hold it for twice as long, until that trains."""
+def _warmups(
+    steadily: Callable[..., Trace], rate: float, full_run: int, held: int, say: Say
+) -> list[Trace]:
+    """Rise to a high rate ever more slowly, and hold it for twice as long, until that trains.
+
+    And for so many updates at least: twice as long as the instability took to show without.
+    """
     traces: list[Trace] = []
     for warmup in [count for count in WARMUPS if count <= full_run / 10]:
         say(f"a warmup of {warmup} updates to base_lr {rate:.3g}")
-        traces.append(steadily(rate, steps=3 * warmup, warmup_steps=warmup))
+        steps = warmup + max(2 * warmup, held)
+        traces.append(steadily(rate, steps=steps, warmup_steps=warmup))
         if traces[-1].stable:
             break
     return traces

@@ -143,9 +143,10 @@ def _tried(diagnosis: Diagnosis) -> list[str]:
         lines.append("The run is too short for a warmup of 10 updates within a tenth of it.")
     for trace in (trace for trace in diagnosis.warmups if trace.stable):
         share = trace.warmup_steps / diagnosis.full_run
+        held = trace.steps - trace.warmup_steps
         lines.append(
             f"A warmup of {trace.warmup_steps} updates ({share:.1%} of the run) to "
-            f"{_times(trace, unstable)} holds for twice as long on each of {SEEDS} seeds."
+            f"{_times(trace, unstable)} holds for {held} more on each of {SEEDS} seeds."
             + (" More than 5 %: train longer to make up for it." if share > 0.05 else "")
         )
     if failed := _without(diagnosis.warmups):

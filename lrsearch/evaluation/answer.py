@@ -26,18 +26,19 @@ def read_answer(study: Study, number: int | None = None) -> Answer:
     confirmation = read_confirmation(study) if study.spec.confirm else find_confirmation(study)
     if study.spec.confirm and number is None and confirmation and confirmation.winner:
         return _of_confirmation(study, confirmation)
-    found = confirmation.winner.trial if confirmation and confirmation.winner else None
+    of_search = confirmation.of_search if confirmation else None
+    found = of_search.winner.trial if of_search and of_search.winner else None
     if number is None and found is None:
         return _of_search(study, study.best())
     trial = study.complete(found if number is None else number)  # type: ignore[arg-type]
     answer = _of_search(study, trial)
-    if found != trial.number or confirmation is None:
+    if found != trial.number or confirmation is None or of_search is None:
         return answer
     best = study.best().number
     known = [entry.trial for entry in confirmation.entries]
     return replace(
         answer,
-        confirmed=_confirmed(confirmation),
+        confirmed=replace(_confirmed(of_search), better=_better(confirmation, of_search)),
         leads_now=None if best in known else best,
     )
 
@@ -102,3 +103,15 @@ def _confirmed(confirmation: Confirmation) -> Confirmed:
         beaten=tuple(name for name, tied in others if not tied),
         tied=tuple(name for name, tied in others if tied),
     )
+
+
+def _better(confirmation: Confirmation, of_search: Confirmation) -> tuple[str, ...]:
+    """Return what did better than the best trial of the search and is none itself, the best first.
+
+    Such as a constant rate with a schedule-free optimizer.
+    """
+    comparison, winner = confirmation.comparison, of_search.winner
+    assert comparison is not None
+    assert winner is not None
+    order = [confirmation.compared[index] for index in comparison.difference.argsort()]
+    return tuple(entry.name for entry in order[: order.index(winner)] if entry.trial is None)

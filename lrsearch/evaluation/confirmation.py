@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from statistics import fmean
 
@@ -63,6 +63,12 @@ class Confirmation:
         """The best by its mean over the seeds."""
         return self.compared[self.comparison.best] if self.comparison else None
 
+    @property
+    def of_search(self) -> Confirmation:
+        """The same, in which only trials of the search are compared: what it can hand over."""
+        trials = [entry for entry in self.compared if entry.trial is not None]
+        return replace(self, compared=trials, comparison=_compared(trials, self))
+
     def _repr_html_(self) -> str:
         rows = [
             (
@@ -116,9 +122,8 @@ def read_confirmation(study: Study) -> Confirmation:
         entries.append(entry)
     compared = [entry for entry in entries if not entry.infeasible]
     maximize = study.spec.study.direction == "maximize"
-    table = np.array([[entry.values[seed] for seed in confirm.seeds] for entry in compared])
-    comparison = compare(table, maximize=maximize) if compared else None
-    return Confirmation(metric, maximize, confirm.seeds, entries, compared, comparison)
+    found = Confirmation(metric, maximize, confirm.seeds, entries, compared, None)
+    return replace(found, comparison=_compared(compared, found))
 
 
 def find_confirmation(study: Study) -> Confirmation | None:
@@ -136,6 +141,12 @@ def find_confirmation(study: Study) -> Confirmation | None:
         with suppress(StudyError):  # it is still being trained
             return read_confirmation(open_study(study.storage, name))
     return None
+
+
+def _compared(entries: Sequence[Entry], of: Confirmation) -> Comparison | None:
+    """Compare entries by what they came to on the seeds; nothing if there is none."""
+    table = np.array([[entry.values[seed] for seed in of.seeds] for entry in entries])
+    return compare(table, maximize=of.maximize) if entries else None
 
 
 def _tested_metric(metric: str, trials: Sequence[TrialRecord]) -> str:

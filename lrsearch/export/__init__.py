@@ -9,7 +9,7 @@ from collections.abc import Callable
 from lrsearch.export.csv_format import to_csv
 from lrsearch.export.exported import Exported
 from lrsearch.export.horizon import lost, rescaled
-from lrsearch.export.json_format import load_schedule, to_json
+from lrsearch.export.json_format import load_run, load_schedule, to_json
 from lrsearch.export.keras_format import to_keras
 from lrsearch.export.lightning_format import to_lightning
 from lrsearch.export.optax_format import to_optax

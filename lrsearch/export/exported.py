@@ -107,6 +107,8 @@ class Exported:
         rows.append((self.metric, self._known))
         if self.confirmed:
             rows.append(("confirmed", self.confirmed.summary))
+            if self.confirmed.better:
+                rows.append(("better there", "; ".join(self.confirmed.better)))
             if self.confirmed.tied:
                 rows.append(("cannot be told apart", ", ".join(self.confirmed.tied)))
         every = self.clock.lr_every

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, get_args
 
 from lrsearch.errors import ScheduleError
 from lrsearch.export.exported import Exported
-from lrsearch.schedules import Schedule
+from lrsearch.schedules import Clock, LrEvery, Schedule
 
 FORMAT = 1
 
@@ -49,6 +51,17 @@ def load_schedule(path: str | Path) -> Schedule:
     Raises:
         ScheduleError: if it cannot be read, is no such file, or holds an illegal value.
     """
+    return load_run(path)[0]
+
+
+def load_run(path: str | Path) -> tuple[Schedule, Clock | None]:
+    """Read the schedule in such a file, and the clock of the run that it was exported for.
+
+    There is none in a file that holds no more than a schedule.
+
+    Raises:
+        ScheduleError: as `load_schedule`.
+    """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -63,6 +76,27 @@ def load_schedule(path: str | Path) -> Schedule:
             "write one with `lrsearch export`"
         )
     try:
-        return Schedule.from_dict(data["schedule"])
+        schedule = Schedule.from_dict(data["schedule"])
+        return schedule, _clock(data, schedule)
     except ScheduleError as error:
         raise ScheduleError(f"{path}: {error}") from None
+
+
+def _clock(data: dict[str, Any], schedule: Schedule) -> Clock | None:
+    """Return the clock of a run that is stored with what is prepended to it."""
+    keys = ("total_steps", "epochs", "lr_every")
+    if not all(key in data for key in keys):
+        return None
+    total_steps, parts, every = (data[key] for key in keys)
+    whole = type(total_steps) is int and type(parts) is int
+    if not whole or every not in get_args(LrEvery):
+        raise ScheduleError(
+            f"total_steps and epochs must be whole numbers and lr_every one of "
+            f"{', '.join(get_args(LrEvery))}, but got {total_steps!r}, {parts!r}, {every!r}"
+        )
+    clock = Clock(total_steps, parts, every)
+    if schedule.warmup is None or not schedule.warmup.prepend:
+        return clock
+    if every == "epoch":
+        return replace(clock, lead=schedule.run_length(parts) - parts)
+    return replace(clock, lead=math.ceil(schedule.warmup.length(total_steps) - 1e-9))

@@ -1,6 +1,7 @@
 """Every private name of Optuna's and of optuna-dashboard's that lrsearch stands on.
 
-But three methods that Optuna's own cache calls, which `read_cache`, `transactions` and `storage` override.
+But three methods that Optuna's own cache calls, which `read_cache`, `transactions` and `storage`
+override.
 
 `pyproject.toml` bounds both packages from above, since any release may change these.
 """

@@ -5,7 +5,13 @@ from lrsearch.study.checks import check_task, first_epoch, rehearse
 from lrsearch.study.create import create_study
 from lrsearch.study.notes import study_notes
 from lrsearch.study.open import confirmation_name, open_study
-from lrsearch.study.records import TrialRecord, as_record, find_duplicate, read_schedule
+from lrsearch.study.records import (
+    TrialRecord,
+    as_record,
+    find_duplicate,
+    read_schedule,
+    with_train,
+)
 from lrsearch.study.results import Attribute, Constraint, TrialResult, ranked, recovered
 from lrsearch.study.sections import ConfirmSection, read_seconds
 from lrsearch.study.spec import StudySpec

@@ -14,7 +14,8 @@ class Confirmed:
 
     `metric` is the test set's where there is one; `mean` is over so many `seeds`, and `error` half
     its 95 % interval, none where the seeds are too few for one. `beaten` are the schedules that it
-    beats there, `tied` those that cannot be told apart from it.
+    beats there, `tied` those that cannot be told apart from it; both of the search. `better` are
+    those with a better mean there that are no trials of the search, as schedule-free ones.
     """
 
     metric: str
@@ -23,6 +24,7 @@ class Confirmed:
     seeds: int
     beaten: tuple[str, ...] = ()
     tied: tuple[str, ...] = ()
+    better: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -75,7 +77,11 @@ class Answer:
     @property
     def summary(self) -> str:
         """What is known of it: from fresh seeds where it is confirmed, else from the search."""
-        return f"{self.confirmed.summary}, confirmed" if self.confirmed else self.searched
+        if self.confirmed is None:
+            return self.searched
+        others = "; ".join(self.confirmed.better)
+        better = f"; better there, and no trial: {others}" if others else ""
+        return f"{self.confirmed.summary}, confirmed{better}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""

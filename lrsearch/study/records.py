@@ -147,6 +147,11 @@ class TrialRecord(TrialResult):
         )
 
 
+def with_train(metric: str) -> list[str]:
+    """Return what a metric is called on the training data, and its own name."""
+    return [f"train_{metric.removeprefix('val_')}", metric]
+
+
 _BEGUN = (TrialState.RUNNING, TrialState.WAITING)
 
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from lrsearch.search import Rung, values_in_full
 from lrsearch.storage import FAILED_TO_TRAIN, FINISHED, Sketch
-from lrsearch.tasks import JUMP, is_near
+from lrsearch.tasks import JUMP, WELL, has_fallen, is_near
 
 
 class Attribute:
@@ -40,8 +40,11 @@ class Attribute:
     """`{run, epoch, step, lr}`: where its loss was no longer finite."""
     FAILED_TO_TRAIN = FAILED_TO_TRAIN
     """Whether the last of its runs ended no better than a guess."""
+    BASELINE = "baseline"
+    """The loss that its runs must beat to have learned, where its task says."""
     STABILITY = "stability"
-    """`{grad_norm, loss_jump, loss_jump_step}`: the largest of all its epochs; `loss`, its last."""
+    """`{grad_norm, loss_jump, loss_jump_step}`: the largest of all its epochs; `loss`, its last;
+    `baseline`, as above."""
     ERROR = "error"
     """What it failed by."""
 
@@ -68,13 +71,14 @@ class Stability(NamedTuple):
     """A trial's largest gradient norm, and the largest rise of its loss from batch to batch.
 
     The rise is that above the lowest so far (`lrsearch.tasks.rises`); `step` is its update. `loss`
-    is the validation loss after the last epoch, where there is one.
+    is the validation loss after the last epoch, where there is one; `baseline` what it had to beat.
     """
 
     grad_norm: float
     loss_jump: float
     loss_jump_step: int
     loss: float | None = None
+    baseline: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +248,8 @@ def ranked(trials: Iterable[Result], *, maximize: bool) -> list[Result]:
 def recovered(records: Sequence[Result]) -> list[Result]:
     """Return the trials that were unstable but recovered; evaluations each epoch miss these.
 
-    The loss of such a trial jumped in one of its runs, and after its last run it has learned and
-    lies near (`is_near`) the middle of the trials whose last run was as long.
+    The loss of such a trial jumped in one of its runs. After its last run it lies well below where
+    it began, and near (`is_near`) the middle of the trials whose last run was as long.
     """
     by_length: dict[int, list[float]] = defaultdict(list)
     jumped = []
@@ -254,6 +258,9 @@ def recovered(records: Sequence[Result]) -> list[Result]:
         if record.infeasible or stability is None or stability.loss is None:
             continue
         by_length[record.last_length].append(stability.loss)
-        if stability.loss_jump > JUMP:
+        began = stability.baseline
+        if stability.loss_jump > JUMP and (
+            began is None or has_fallen(stability.loss, began, share=WELL)
+        ):
             jumped.append((record, stability.loss))
     return [r for r, loss in jumped if is_near(loss, median(by_length[r.last_length]))]

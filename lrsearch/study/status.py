@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -19,7 +20,7 @@ from lrsearch.storage import (
     read_workers,
     slow_trials,
 )
-from lrsearch.study.records import TrialRecord, epochs_by_trial
+from lrsearch.study.records import TrialRecord, epochs_by_trial, with_train
 from lrsearch.study.results import TrialResult, ranked, recovered
 from lrsearch.study.study import Study
 
@@ -33,8 +34,9 @@ class RunningTrial:
 
     The epochs trained in the present run, that run's length in epochs (its horizon), the family,
     and the learning rate and loss of the last epoch. `slow` are the seconds that its present epoch
-    has taken, where those are ten times as many as others took; else none. `curve` is the train
-    loss of the present run, several times an epoch, as far as the task tells.
+    has taken, where those are ten times as many as others took; else none. `curves` are, by name,
+    the train loss of the present run and what the study's metric is on the training data, such as
+    the train accuracy: several times an epoch, as far as the task tells.
     """
 
     trial: int
@@ -44,7 +46,7 @@ class RunningTrial:
     lr: float | None
     loss: float | None
     slow: float | None
-    curve: list[float]
+    curves: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,7 @@ def _read_workers(study: Study, results: list[TrialResult]) -> list[WorkerStatus
     }
     epochs = epochs_by_trial(study.storage, study.study_id, numbers)
     slow = slow_trials(study.storage, study.study_id) if numbers else {}
+    drawn = dict.fromkeys(("train_loss", with_train(study.spec.study.metric)[0]))
     workers = [
         WorkerStatus(
             id=row.id,
@@ -247,7 +250,7 @@ def _read_workers(study: Study, results: list[TrialResult]) -> list[WorkerStatus
             last_seen=row.last_seen,
             alive=not row.dead and row.silent <= study.spec.workers.lease,
             trials=[
-                _running(record, rung, epochs.get(record.number, []), slow.get(record.id))
+                _running(record, rung, epochs.get(record.number, []), slow.get(record.id), drawn)
                 for record, rung in held[row.id]
             ],
         )
@@ -257,7 +260,11 @@ def _read_workers(study: Study, results: list[TrialResult]) -> list[WorkerStatus
 
 
 def _running(
-    record: TrialRecord, rung: int | None, epochs: list[EpochMetrics], slow: float | None
+    record: TrialRecord,
+    rung: int | None,
+    epochs: list[EpochMetrics],
+    slow: float | None,
+    drawn: Iterable[str],
 ) -> RunningTrial:
     last = epochs[-1] if epochs else None
     run = last.run if last else 0
@@ -273,11 +280,11 @@ def _running(
         lr=last.lr if last else None,
         loss=last.metrics.get("train_loss", last.metrics.get("val_loss")) if last else None,
         slow=slow,
-        curve=[
-            metrics["train_loss"]
-            for row in epochs
-            if row.run == run
-            for _, metrics in row.curve
-            if math.isfinite(metrics.get("train_loss", math.nan))
-        ],
+        curves={name: points for name in drawn if (points := _within(epochs, run, name))},
     )
+
+
+def _within(epochs: list[EpochMetrics], run: int, name: str) -> list[float]:
+    """Return a metric's course within the epochs of a run, without what is not finite."""
+    points = [metrics for row in epochs if row.run == run for _, metrics in row.curve]
+    return [value for point in points if math.isfinite(value := point.get(name, math.nan))]

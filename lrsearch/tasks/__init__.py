@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsearch.tasks.adam import SEARCHED, WORTH_FROM, with_betas
 from lrsearch.tasks.devices import Slot, devices_of, out_of_memory, prepare_torch, slots
-from lrsearch.tasks.learning import JUMP, has_fallen, is_near, rises
+from lrsearch.tasks.learning import JUMP, WELL, has_fallen, is_near, rises
 from lrsearch.tasks.load import (
     IN_PROCESS,
     check_importable,

@@ -17,13 +17,15 @@ MARGIN = 0.01
 
 Small, since little can be learned of noisy targets; and enough, since both are of the same data.
 """
+WELL = 0.1
+"""The share by which it must lie below it to have fallen far."""
 JUMP = 0.5
 """A loss that rises by more than this (`rises`) has jumped."""
 NEAR = 0.5
 """A loss is near another up to this share above it."""
 
 
-def has_fallen(loss: float, baseline: float) -> bool:
+def has_fallen(loss: float, baseline: float, share: float = MARGIN) -> bool:
     """Return whether a loss lies by a real margin below what a run that learns must beat.
 
     That is the lower of the first loss and of what a constant guess gives: a network that blew up
@@ -32,8 +34,10 @@ def has_fallen(loss: float, baseline: float) -> bool:
     Example:
         >>> has_fallen(0.4, baseline=2.303), has_fallen(2.301, baseline=2.303)
         (True, False)
+        >>> has_fallen(2.2, baseline=2.303), has_fallen(2.2, baseline=2.303, share=WELL)
+        (True, False)
     """
-    return baseline - loss > MARGIN * abs(baseline)
+    return baseline - loss > share * abs(baseline)
 
 
 def rises(losses: Floats, baseline: float, lowest: float = math.inf) -> Floats:

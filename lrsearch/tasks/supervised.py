@@ -237,6 +237,7 @@ class Supervised:
                 capture=partial(run_state, epoch + 1, training, going.scheduler, history, watch),
                 test=lambda: training.test(self.named_metrics("test")),
                 learned=history.learned(metrics["val_loss"]),
+                baseline=history.baseline,
                 schedule=watch.known,
             )
             yield progress

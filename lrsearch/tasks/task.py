@@ -38,6 +38,7 @@ class Progress:
             what was measured since the pair before, such as `(50, {"train_loss": 1.9})`.
         learned: whether the run's loss has fallen by now below what a guess gives; `None` if the
             task does not say. A run that ends without has failed to train.
+        baseline: the loss that the run must beat to have learned, if the task says.
         schedule: what the run's schedule has come to by now, where a warmup is adjusted as it
             trains.
 
@@ -57,6 +58,7 @@ class Progress:
     test: Callable[[], Mapping[str, float]] | None = None
     curve: Sequence[tuple[int, Mapping[str, float]]] = ()
     learned: bool | None = None
+    baseline: float | None = None
     schedule: Schedule | None = None
 
     def __post_init__(self) -> None:

@@ -348,9 +348,11 @@ class Trainer:
             worst = max(measured, key=lambda metrics: metrics["loss_jump"])
             largest = {name: worst[name] for name in ("loss_jump", "loss_jump_step")}
             largest["grad_norm"] = max(metrics["grad_norm"] for metrics in measured)
-            trial.trial.set_user_attr(
-                Attribute.STABILITY, largest | {"loss": rows[-1].metrics.get("val_loss")}
-            )
+            ends = {
+                "loss": rows[-1].metrics.get("val_loss"),
+                "baseline": trial.trial.user_attrs.get(Attribute.BASELINE),
+            }
+            trial.trial.set_user_attr(Attribute.STABILITY, largest | ends)
 
     def _caching_reads(self) -> AbstractContextManager[None]:
         return self.study.storage.caching_reads(self.study.study_id)

@@ -124,6 +124,8 @@ class TrialInTraining:
                 self.trial.report(value, step)
             if failed or (ends and self.trial.user_attrs.get(Attribute.FAILED_TO_TRAIN)):
                 self.trial.set_user_attr(Attribute.FAILED_TO_TRAIN, failed)
+            if ends and run.number == 0 and progress.baseline is not None:
+                self.trial.set_user_attr(Attribute.BASELINE, progress.baseline)
         if failed and self.rungs[run.number].full:
             self.wants = self._prune()
         elif ends and self.rung is not None:

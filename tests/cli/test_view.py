@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -93,3 +94,49 @@ def test_status_shows_them_too(study, monkeypatch, capsys):
     shown = trials(capsys.readouterr().out)
     assert [row[0] for row in shown["best"]] == ["1", "0"]
     assert [row[0] for row in shown["last"]] == ["1", "0"]
+
+
+LOOK: list[Callable[[], None]] = []
+
+
+class Within:
+    """A task that says how its epochs went within, and shows the study after each."""
+
+    epochs, steps_per_epoch = 3, 40
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        for epoch in range(1, epochs + 1):
+            measured = [{"train_loss": 4.0 - part, "train_score": part} for part in range(4)]
+            begun = 40 * (epoch - 1)
+            curve = [(begun + 10 * (part + 1), each) for part, each in enumerate(measured)]
+            yield Progress(epoch, {"val_score": 1.0}, curve=curve)
+            LOOK[0]()
+
+
+def test_a_running_trial_shows_train_loss_and_accuracy_several_times_an_epoch(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("COLUMNS", "150")
+    spec = StudySpec.from_dict(
+        {
+            "study": {"name": "within", "trials": 1, "metric": "val_score"},
+            "task": {"run": f"{__name__}:Within"},
+            "pruning": {"kind": "none"},
+        }
+    )
+    url = f"sqlite:///{tmp_path}/study.db"
+    create_study(open_storage(url), spec, Within())
+    monkeypatch.setattr(sys, "argv", ["lrsearch", "status", "--storage", url])
+    screens = []
+
+    def look():
+        with pytest.raises(SystemExit):
+            cli.main()
+        screens.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(sys.modules[__name__], "LOOK", [look])
+    work(url, "within", "cpu")
+    first, second = screens
+    assert re.search(r"train loss +train score *$", first, re.M)
+    assert re.search(r" █▆▅▃ +▁▃▆█ *$", first, re.M)
+    assert re.search(r" █▆▅▃█▆▅▃ +▁▃▆█▁▃▆█ *$", second, re.M)

@@ -21,7 +21,7 @@ from lrsearch.diagnosis import (
     train_trace,
     verdict,
 )
-from lrsearch.diagnosis.stability import holds
+from lrsearch.diagnosis.stability import RATES, holds
 from lrsearch.errors import TaskError
 from lrsearch.reporting import diagnosis_figures
 
@@ -165,8 +165,12 @@ def test_twenty_layers_without_normalisation_are_unstable_and_the_cures_work_as_
     assert means[0] < means[1]
 
 
-def test_a_cure_that_one_seed_of_three_refutes_is_not_named(monkeypatch):
-    """Runs made up: above 0.1 they fail, unless clipped, which fails on the last seed alone."""
+@pytest.fixture
+def made_up(monkeypatch):
+    """Runs made up: above 0.1 they fail, unless clipped, which fails on the last seed alone.
+
+    Yields the rate, the updates, the seed and the clip norm of each.
+    """
     ran = []
 
     def train(task, base_lr, *, steps, seed, device, warmup_steps=0, clip_norm=None):
@@ -181,6 +185,24 @@ def test_a_cure_that_one_seed_of_three_refutes_is_not_named(monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr("lrsearch.diagnosis.stability.train_trace", train)
+    return ran
+
+
+@pytest.mark.parametrize(("epochs", "short"), [(2, 200), (60, 500)])
+def test_a_short_run_is_no_longer_than_the_full_run_and_none_is_trained_twice(
+    made_up, epochs, short
+):
+    task = replace(stable, optimizer="adam", epochs=epochs)
+    diagnose(task, low=0.05, high=0.4)
+    assert {steps for _, steps, _, _ in made_up[:RATES]} == {short}
+    assert max(steps for _, steps, _, _ in made_up) <= 100 * epochs * 1.1  # a warmup before it
+    assert len(made_up) == len(set(made_up))
+    made_up.clear()
+    diagnose(task, low=0.05, high=0.4, steps=300)
+    assert made_up[0][1] == 300
+
+
+def test_a_cure_that_one_seed_of_three_refutes_is_not_named(made_up):
     found = diagnose(replace(stable, optimizer="adam"), low=0.05, high=0.4, steps=200)
     said = " ".join(verdict(found))
     assert found.unstable is not None
@@ -188,9 +210,30 @@ def test_a_cure_that_one_seed_of_three_refutes_is_not_named(monkeypatch):
     assert "with seed 2 it ends no lower than a guess" in said
     assert "Nothing tried holds at full length on each of 3 seeds. So lower the rate" in said
     assert "clip_norm" not in patch(found).get("task", {})
-    full = [(rate, seed) for rate, steps, seed, clip in ran if steps == 6000 and clip]
+    full = [(rate, seed) for rate, steps, seed, clip in made_up if steps == 6000 and clip]
     assert len(full) == len(set(full))
     assert {seed for _, seed in full} == {0, 1, 2}
+
+
+def test_a_warmup_is_held_for_longer_than_the_instability_took_to_show(monkeypatch):
+    """Runs made up: above 0.1 the loss jumps 40 updates after a warmup shorter than 100."""
+
+    def train(task, base_lr, *, steps, seed, device, warmup_steps=0, clip_norm=None):
+        losses = np.linspace(2.0, 0.5, steps)
+        if base_lr > 0.1 and warmup_steps < 100:
+            losses[warmup_steps + 40 :][:5] = 9.0
+        ones = np.ones(steps)
+        return Trace(
+            base_lr, warmup_steps, clip_norm, "sgd", steps, 2.0, losses,
+            ones, ones, ones, ones, 0.5 + abs(base_lr - 0.05), True, seed,
+        )  # fmt: skip
+
+    monkeypatch.setattr("lrsearch.diagnosis.stability.train_trace", train)
+    found = diagnose(replace(stable, optimizer="adam"), low=0.05, high=0.4)
+    assert found.unstable.instability == ("start", 40)
+    at_goal = [t for t in found.warmups if t.base_lr == found.warmups[0].base_lr]
+    assert [(t.warmup_steps, t.stable) for t in at_goal] == [(10, False), (30, False), (100, True)]
+    assert "A warmup of 100 updates" in " ".join(verdict(found))
 
 
 @pytest.mark.slow

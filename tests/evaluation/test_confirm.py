@@ -187,6 +187,36 @@ def test_a_search_that_went_on_is_confirmed_anew_and_one_that_did_not_goes_on(ur
     assert open_study(study.storage).name == "search"  # confirmations do not count there
 
 
+def test_what_is_no_trial_may_win_and_the_best_trial_is_still_the_answer(url, capsys):
+    """As a schedule-free optimizer's constant rate: it is named, and no trial unconfirmed again."""
+    study = search(url, trials=6, pruning={"kind": "none"})
+    data = confirmation_spec(study, top=3, seeds=4).to_dict()
+    data["confirm"]["trials"].pop()  # the last counts as none of the search
+    spec = StudySpec.from_dict(data)
+    confirming = create_study(study.storage, spec, Luck())
+    assert work(url, spec.study.name, "cpu") is NoTrialReason.DONE
+    records = confirming.records()
+    last = len(spec.confirm.names) - 1
+    means = {last: 0.99, 1: 0.8}  # it wins, and the second best of the search comes next
+    for row in read_metrics(study.storage, confirming.study_id):
+        if "test_accuracy" in row.metrics:
+            mean = means.get(records[row.trial].entry, 0.5)
+            tested = {"test_accuracy": mean + row.trial / 1e4}
+            rewrite(study, confirming, row, {**row.metrics, **tested})
+    found = read_confirmation(confirming)
+    assert found.winner is found.entries[last]
+    answer = find_answer(study)
+    assert answer.trial.number == spec.confirm.trials[1] != study.best().number
+    assert answer.confirmed.mean == pytest.approx(0.8, abs=0.01)
+    assert answer.confirmed.better == (spec.confirm.names[last],)
+    assert spec.confirm.names[last] not in (*answer.confirmed.beaten, *answer.confirmed.tied)
+    assert find_answer(confirming).confirmed.mean == pytest.approx(0.99, abs=0.01)
+    print_result(study, url)
+    out = capsys.readouterr().out
+    assert f"better there, and no trial: {spec.confirm.names[last]}" in out
+    assert "lrsearch confirm" not in out
+
+
 def test_every_place_names_the_confirmed_winner_and_how_sure_that_is(url, tmp_path, capsys):
     study = search(url, trials=6, pruning={"kind": "none"})
     assert find_answer(study).trial.number == study.best().number

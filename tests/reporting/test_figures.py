@@ -155,6 +155,17 @@ def test_what_failed_to_train_is_told_apart_and_has_no_value(read, name):
     assert not [t for t in (*data.ranked, *data.valued) if t.failed_to_train]
 
 
+def test_a_curve_that_failed_to_train_ends_in_a_cross_of_its_own(read):
+    data = read("every outcome")
+    drawn = FIGURES["epochs"](data)
+    (crosses,) = [t for t in drawn.data if t.mode == "markers" and t.marker.symbol == "cross"]
+    failed = [trial for trial in data.trials if trial.outcome == "failed to train"]
+    assert list(crosses.customdata) == [trial.number for trial in failed]
+    assert list(crosses.x) == [EPOCHS] * len(failed)
+    assert "red +: failed to train" in subtitle(drawn)
+    assert "failed to train" not in subtitle(FIGURES["epochs"](read("every family")))
+
+
 @pytest.mark.parametrize(("base_lr", "said"), [(1.02e-4, "lower edge"), (0.98, "upper edge")])
 def test_the_best_at_the_edge_of_the_domain_is_pointed_out(tmp_path, base_lr, said):
     data = read_data(synthetic_study(f"sqlite:///{tmp_path}/study.db", 20, families=["constant"]))

@@ -131,10 +131,12 @@ def test_status_names_every_trial_that_a_worker_trains(create):
         epoch = next(rounds, None)
         (worker,) = read_status(study).workers
         seen.append([(trial.trial, trial.epoch, trial.horizon) for trial in worker.trials])
-        for trial in worker.trials:  # the losses within its epochs, for the terminal
+        for trial in worker.trials:  # the curves within its epochs, for the terminal
             rows = read_metrics(study.storage, study.study_id, [trial.trial])
-            assert trial.curve == [p["train_loss"] for row in rows for _, p in row.curve]
-            assert len(trial.curve) > trial.epoch or not trial.epoch
+            for name in ("train_loss", "train_accuracy"):
+                known = [p[name] for row in rows for _, p in row.curve]
+                assert trial.curves.get(name, []) == known
+                assert len(known) > trial.epoch or not trial.epoch
         return epoch
 
     packing.trainer.next_progress = next_progress

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from lrsearch.reporting.figures.style import ALARM, INK, LOOKS, with_train
-from lrsearch.study import TrialRecord
+from lrsearch.reporting.figures.style import ALARM, INK, LOOKS
+from lrsearch.study import TrialRecord, with_train
 
 _WIDTH, _HEIGHT, _LEFT, _GAP = 800, 180, 80, 36
 _MARKS = (("——", "none"), ("- -", "7 5"), ("···", "2 4"), ("-·-", "9 4 2 4"))

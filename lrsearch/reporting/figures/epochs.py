@@ -1,21 +1,39 @@
-"""The value of every trial after each epoch, and where trials were pruned."""
+"""The value of every trial after each epoch, and where trials were pruned or infeasible."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
 from lrsearch.reporting.figures.data import ZOOMED, StudyData, evenly
-from lrsearch.reporting.figures.style import INK, LOOKS, empty, figure, note, plain, rounded
+from lrsearch.reporting.figures.style import (
+    ALARM,
+    CROSSES,
+    INK,
+    LOOKS,
+    empty,
+    figure,
+    note,
+    plain,
+    rounded,
+)
 from lrsearch.study import TrialRecord
 
 _TITLE = "Intermediate values"
 _CURVES = 300
 """Curves in a figure: more make it slow and no clearer."""
+_ENDS: dict[str, dict[str, Any]] = {
+    "pruned": {"symbol": "x-thin", "size": 6, "line": {"width": 1.5, "color": INK}},
+    **{name: {"symbol": symbol, "size": 7, "color": ALARM} for name, symbol in CROSSES.items()},
+}
+"""How the end of a curve is marked, by its trial's outcome."""
+_SIGNS = {"diverged": "×", "failed to train": "+"}
 
 
 def epochs(data: StudyData) -> Figure:
-    """Draw every trial's value per epoch, a cross where it was pruned, the best trial on top."""
+    """Draw every trial's value per epoch, a cross where that ended badly, the best trial on top."""
     reported = [trial for trial in data.trials if trial.by_epochs]
     if not reported:
         return empty(_TITLE, "no trial has trained an epoch yet")
@@ -30,7 +48,8 @@ def epochs(data: StudyData) -> Figure:
     )
     for family in data.families:
         _add_curves(drawn, family, [trial for trial in shown if trial.family == family])
-    _add_ends(drawn, [trial for trial in shown if trial.outcome == "pruned"])
+    for outcome in _ENDS:
+        _add_ends(drawn, [trial for trial in shown if trial.outcome == outcome], outcome)
     if data.ranked:
         best = data.ranked[0]
         values = best.by_epochs
@@ -49,7 +68,9 @@ def epochs(data: StudyData) -> Figure:
     if data.good:
         drawn.update_yaxes(range=data.good)
         part += f" · {ZOOMED}"
-    note(drawn, f"×: pruned there · thick: the best{part}")
+    there = {trial.outcome for trial in shown}
+    red = (f"red {sign}: {name}" for name, sign in _SIGNS.items() if name in there)
+    note(drawn, " · ".join(["×: pruned there", *red, "thick: the best"]) + part)
     return drawn
 
 
@@ -80,7 +101,8 @@ def _add_curves(drawn: Figure, family: str, trials: list[TrialRecord]) -> None:
     )
 
 
-def _add_ends(drawn: Figure, trials: list[TrialRecord]) -> None:
+def _add_ends(drawn: Figure, trials: list[TrialRecord], outcome: str) -> None:
+    """Mark where trials of one outcome ended."""
     if trials:
         last = [max(trial.by_epochs) for trial in trials]
         values = [t.by_epochs[at] for t, at in zip(trials, last, strict=True)]
@@ -89,9 +111,9 @@ def _add_ends(drawn: Figure, trials: list[TrialRecord]) -> None:
                 x=np.array(last, dtype=np.int32),
                 y=np.array(values, dtype=np.float32),
                 mode="markers",
-                marker={"symbol": "x-thin", "size": 6, "line": {"width": 1.5, "color": INK}},
+                marker=_ENDS[outcome],
                 showlegend=False,
                 customdata=np.array([t.number for t in trials], dtype=np.int32),
-                hovertemplate="trial %{customdata} was pruned<extra></extra>",
+                hovertemplate=f"trial %{{customdata}}: {outcome}<extra></extra>",
             )
         )

@@ -91,11 +91,6 @@ def empty(title: str, reason: str) -> Figure:
     return drawn
 
 
-def with_train(metric: str) -> list[str]:
-    """Return what a metric is called on the training data, and its own name."""
-    return [f"train_{metric.removeprefix('val_')}", metric]
-
-
 def note(drawn: Figure, text: str) -> None:
     """Write a line under the title, or as many as it takes on a phone."""
     lines = wrap(text, _LINE)

@@ -22,10 +22,9 @@ from lrsearch.reporting.figures.style import (
     note,
     plain,
     rounded,
-    with_train,
 )
 from lrsearch.reporting.figures.winners import described
-from lrsearch.study import TrialRecord
+from lrsearch.study import TrialRecord, with_train
 
 _TITLE = "What the learning rate did"
 

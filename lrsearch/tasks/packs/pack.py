@@ -221,6 +221,7 @@ class Pack:
             capture=partial(self._capture, number),
             test=partial(self._test, number),
             learned=history.learned(validation["val_loss"]),
+            baseline=history.baseline,
         )
 
     def _capture(self, number: int) -> dict[str, Any]:
