@@ -112,6 +112,7 @@ class Task(Protocol):
     Example:
         One that goes on where it was interrupted:
 
+        >>> from functools import partial
         >>> class Descent:
         ...     epochs, steps_per_epoch = 3, 10
         ...
