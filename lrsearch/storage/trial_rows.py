@@ -5,12 +5,23 @@ from __future__ import annotations
 import gc
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, Table, and_, bindparam, func, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
 from lrsearch.storage.optuna_private import (
     params,
@@ -57,14 +68,19 @@ class Which(NamedTuple):
     values: dict[str, Any]
 
 
+_BY_ID: dict[str, Callable[[Column[int]], ColumnElement[bool]]] = {
+    "these": lambda trial_id: trial_id.in_(bindparam("ids", expanding=True)),
+    "one": lambda trial_id: trial_id == bindparam("id"),
+}
+"""Conditions on an id, which every table has: no other need be joined."""
+
 _CONDITIONS = {
-    "these": trials.c.trial_id.in_(bindparam("ids", expanding=True)),
+    **{name: condition(trials.c.trial_id) for name, condition in _BY_ID.items()},
     "later": and_(trials.c.study_id == bindparam("study"), trials.c.trial_id > bindparam("after")),
     "numbered": and_(
         trials.c.study_id == bindparam("study"),
         trials.c.number.in_(bindparam("numbers", expanding=True)),
     ),
-    "one": trials.c.trial_id == bindparam("id"),
 }
 
 
@@ -112,8 +128,8 @@ def _heads(condition: str) -> Select[Any]:
 @cache
 def _details(table: Table, condition: str, narrowed: bool) -> Select[Any]:
     query = select(table.c.trial_id, *(table.c[name] for name in _COLUMNS[table]))
-    if condition == "one":
-        query = query.where(table.c.trial_id == bindparam("id"))
+    if condition in _BY_ID:
+        query = query.where(_BY_ID[condition](table.c.trial_id))
     else:
         query = query.join(trials, trials.c.trial_id == table.c.trial_id)
         query = query.where(_CONDITIONS[condition])
