@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from sqlalchemy import Connection, Engine, event, make_url
 
 from lrsearch.storage import Storage, open_storage
 from tests.servers import execute, postgres
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # so in a script's background job; what the tests start would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as workers; read when CUDA starts
 

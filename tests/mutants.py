@@ -13,13 +13,15 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 ROOT = Path(__file__).parents[1]
 HUNG = 300.0
@@ -511,19 +513,27 @@ def run_tests(root: Path, tests: Sequence[str]) -> tuple[str, str]:
     """Run tests in a copy; return "passed", "failed", "hung" or "broken", and the last lines."""
     command = ["-m", "pytest", "-n", "0", "-q", "-x", "--no-header", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    try:
-        done = subprocess.run(
+    # a file, since a pipe stays open while a worker that is left behind has it
+    with TemporaryFile("w+", encoding="utf-8") as output:
+        process = subprocess.Popen(
             [sys.executable, *command, *tests],
             cwd=root,
             env=environment,
-            capture_output=True,
-            text=True,
-            timeout=HUNG,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return "hung", ""
-    outcome = {0: "passed", 1: "failed"}.get(done.returncode, "broken")
-    return outcome, "\n".join(done.stdout.splitlines()[-12:])
+        try:
+            code = process.wait(HUNG)
+        except subprocess.TimeoutExpired:
+            return "hung", ""
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and the workers that it may leave behind
+            process.wait()
+        output.seek(0)
+        outcome = {0: "passed", 1: "failed"}.get(code, "broken")
+        return outcome, "\n".join(output.read().splitlines()[-12:])
 
 
 def main() -> int:

@@ -108,6 +108,13 @@ def test_only_trials_with_the_same_options_of_the_task_are_duplicates(tmp_path):
     assert len(first) == 2
 
 
+@pytest.mark.parametrize("decay_rate", [400, 760, 800, 1e4])
+def test_what_is_above_zero_in_less_than_a_hundredth_of_the_updates_trains_nothing(decay_rate):
+    decaying = schedule({**NOTHING, "params": {"decay_rate": decay_rate}})
+    above = decaying.curve(1000) > 1e-3 * decaying.base_lr
+    assert is_degenerate(decaying, Clock(1000, 10)) == (above.mean() < 0.01)
+
+
 def test_what_would_train_nothing_is_refused_before_it_is_trained(tmp_path):
     assert is_degenerate(schedule(NOTHING), Clock(180, 10))
     with pytest.raises(SpecError, match=r"number 2 is all but zero"):
