@@ -183,16 +183,22 @@ class Climb:
         if lengthened is None:
             lengthened = self.says_too_little(trials) is not None
         ways = self._ways(lengthened)
+        # a new best on one seed would be luck, so what further seeds would take is set aside
+        aside = full * (self.seeds_due(len(self._in_full(trials)) + 1) - 1)
+
+        def fits(rung: int) -> bool:
+            climbs = {rung, *(above for _, above in ways if above >= rung)}
+            return epochs_left >= sum(self.rungs[each].epochs for each in climbs) + aside
+
         for horizon, rung in reversed(ways):
-            enough = epochs_left >= self.rungs[rung].epochs
-            if enough and (step := self._promote(trials, horizon, rung)):
+            if fits(rung) and (step := self._promote(trials, horizon, rung)):
                 return step
         first = self.longer if lengthened and self.longer else 0
-        # a new trial that could not train in full any more would say nothing
-        to_full = {first, *(rung for horizon, rung in ways if horizon >= first)}
-        fits = epochs_left >= sum(self.rungs[rung].epochs for rung in to_full)
-        if may_begin and fits and not self.stagnates(trials):
-            return Step(None, first)
+        if fits(first):
+            if may_begin and not self.stagnates(trials):
+                return Step(None, first)
+        elif epochs_left >= full and (step := self._seed_more(trials)):
+            return step
         if any(trial.state == "running" for trial in trials):
             return None
         if epochs_left >= full and (step := self._finish(trials, ways)):
@@ -244,7 +250,7 @@ class Climb:
         """Return whether the best mean has not risen by more than seeds explain for too long."""
         if self.patience is None or len(trials) <= self.patience:
             return False
-        full = [trial for trial in trials if len(trial.values) > self.first_full]
+        full = self._in_full(trials)
         since = trials[len(trials) - self.patience].number
         earlier = [trial for trial in full if trial.number < since]
         if not earlier:
@@ -254,6 +260,10 @@ class Climb:
         estimate = model.estimate(self._full_values(best))
         noise = estimate.error if estimate else 0.0
         return self.mean(best) <= max(map(self.mean, earlier)) + noise
+
+    def _in_full(self, trials: Sequence[Standing]) -> list[Standing]:
+        """Return those that were trained in full."""
+        return [trial for trial in trials if len(trial.values) > self.first_full]
 
     def _full_values(self, trial: Standing) -> list[float]:
         """Return what a trial came to on each full run."""
@@ -266,7 +276,7 @@ class Climb:
 
     def _seed(self, trials: Sequence[Standing]) -> Step | None:
         """Return the next seed for the best by its mean, if it has been trained on too few."""
-        full = [trial for trial in trials if len(trial.values) > self.first_full]
+        full = self._in_full(trials)
         if not full:
             return None
         best = max(full, key=self.mean)
@@ -274,6 +284,15 @@ class Climb:
         if best.state == "waiting" and seeds < self.seeds_due(len(full)):
             return Step(best.number, len(best.values))
         return None
+
+    def _seed_more(self, trials: Sequence[Standing]) -> Step | None:
+        """Return the next seed for the best of those that wait and can have another."""
+        most = len(self.rungs)
+        can = [t for t in self._in_full(trials) if t.state == "waiting" and len(t.values) < most]
+        if not can:
+            return None
+        best = max(can, key=self.mean)
+        return Step(best.number, len(best.values))
 
     def _promote(self, trials: Sequence[Standing], horizon: int, rung: int) -> Step | None:
         """Return a trial that goes on to a rung from the horizon before it."""
@@ -287,7 +306,7 @@ class Climb:
 
     def _finish(self, trials: Sequence[Standing], ways: Sequence[tuple[int, int]]) -> Step | None:
         """Return the best of those that wait, where no trial has been trained in full yet."""
-        if any(len(trial.values) > self.first_full for trial in trials):
+        if self._in_full(trials):
             return None
         waiting = [t for t in trials if t.state == "waiting" and t.values]
         if not waiting:

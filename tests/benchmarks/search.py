@@ -593,7 +593,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-DEPTH = 0.06
+DEPTH = 0.3
 """How far below the best a panel reaches; what lies lower is in the tables."""
 PANELS = 3
 """In a row of the picture."""
@@ -652,16 +652,17 @@ def draw(table: Table, size: str) -> Figure:
         marks = sorted({mark for rows in arms.values() for mark in rows})
         drawn.update_yaxes(range=[bottom - margin, top + margin], **where)
         ends = [math.log10(0.8 * marks[0]), math.log10(1.25 * marks[-1])]
-        drawn.update_xaxes(type="log", range=ends, tickvals=marks, title="epochs spent", **where)
+        title = {"text": "epochs spent", "standoff": 5}
+        drawn.update_xaxes(type="log", range=ends, tickvals=marks, title=title, **where)
     drawn.update_yaxes(title="accuracy", col=1)
     drawn.update_annotations(font={"size": 13})  # the panels' titles
     drawn.update_layout(
         width=max(720, 140 + 330 * cols),
-        height=140 + 300 * lines,
+        height=175 + 300 * lines,
         legend={"orientation": "h", "x": 0, "y": -0.32 / lines, "yanchor": "top"},
     )
     note(drawn, f"{size}; points: true mean and standard error; dashes: what the searches state")
-    drawn.update_layout(margin={"t": 95, "b": 20})
+    drawn.update_layout(margin={"t": 130, "b": 20})
     return drawn
 
 

@@ -64,6 +64,19 @@ class Search:
     def best(self):
         return max(self.full, key=self.climb.mean)
 
+    @property
+    def left(self):
+        return self.epochs - self.spent
+
+    def to_be_the_best(self):
+        """Return the epochs that take a new trial to as many full runs as the best then needs."""
+        climb = self.climb
+        short = [rung for rung in range(climb.first_full) if rung != climb.longer]
+        if climb.longer and climb.says_too_little(self.standings):
+            short = [climb.longer]
+        runs = climb.seeds_due(len(self.full) + 1)
+        return sum(climb.rungs[rung].epochs for rung in short) + runs * climb.rungs[-1].epochs
+
     def run(self, check=lambda search, step: None):
         """Search to the end; `check` sees each step before it is taken."""
         while True:
@@ -74,7 +87,7 @@ class Search:
             step = self.climb.step(
                 self.standings,
                 may_begin=len(self.trials) < self.target,
-                epochs_left=self.epochs - self.spent,
+                epochs_left=self.left,
             )
             check(self, step)
             if step is not None:
@@ -116,6 +129,11 @@ class Search:
             value = float(self.chance.integers(0, 8)) / 7
             learned = rung > 0 or self.chance.random() < self.learning
             self.trials[number] = Standing(number, (*values, value), "waiting", learned)
+
+
+def seeds(search, number):
+    """Return on how many seeds a trial was trained in full."""
+    return len(search.trials[number].values) - search.climb.first_full
 
 
 def values_on(search, rung):
@@ -198,36 +216,57 @@ def test_whoever_is_among_the_best_has_gone_on_in_the_end(search):
 
 @whole
 @given(searches(epochs=NO_LIMIT | BUDGETS))
-def test_further_seeds_are_for_the_best_by_its_mean_and_no_more_than_are_due(search):
+def test_further_seeds_are_for_the_best_by_its_mean_and_more_than_are_due_only_in_the_end(search):
     climb = search.climb
 
     def check(search, step):
         if step is None or step.rung is END or step.rung <= climb.first_full:
             return
-        trial = search.trials[step.number]
-        assert climb.mean(trial) == climb.mean(search.best)
-        seeds = len(trial.values) - climb.first_full
-        assert seeds < climb.seeds_due(len(search.full)) <= len(climb.rungs) - climb.first_full
+        mean = climb.mean(search.trials[step.number])
+        if mean == climb.mean(search.best) and seeds(search, step.number) < climb.seeds_due(
+            len(search.full)
+        ):
+            return
+        assert search.left < search.to_be_the_best()
+        waiting = [trial for trial in search.full if trial.state == "waiting"]
+        others = [trial for trial in waiting if len(trial.values) < len(climb.rungs)]
+        assert mean == max(map(climb.mean, others))
+
+    search.run(check)
+    assert all(seeds(search, t.number) <= len(climb.rungs) - climb.first_full for t in search.full)
+
+
+@whole
+@given(searches(epochs=BUDGETS, targets=st.sampled_from([3, 1000])))
+def test_who_goes_on_to_the_full_run_could_also_have_the_seeds_that_the_best_needs(search):
+    climb = search.climb
+
+    def check(search, step):
+        if step is None or step.rung is END or not search.full:
+            return
+        if step.number is None:
+            assert search.left >= search.to_be_the_best()
+        elif step.rung == climb.first_full:
+            runs = climb.seeds_due(len(search.full) + 1)
+            assert search.left >= runs * climb.rungs[-1].epochs
 
     search.run(check)
 
 
 @whole
 @given(searches(epochs=BUDGETS, targets=st.sampled_from([3, 1000])))
-def test_a_budget_of_epochs_is_never_exceeded_and_no_trial_more_would_have_fitted(search):
+def test_a_budget_of_epochs_is_never_exceeded_and_no_run_more_would_have_been_of_use(search):
     def check(search, step):
         if step is not None and step.rung is not END:
-            assert search.spent + search.climb.rungs[step.rung].epochs <= search.epochs
+            assert search.climb.rungs[step.rung].epochs <= search.left
 
     search.run(check)
-    assert search.spent <= search.epochs
+    assert search.left >= 0
     if search.target == 1000:
         climb = search.climb
-        short = [rung for rung in range(climb.first_full) if rung != climb.longer]
-        if climb.longer and climb.says_too_little(search.standings):
-            short = [climb.longer]
-        to_full = [climb.rungs[rung].epochs for rung in (*short, climb.first_full)]
-        assert search.epochs - search.spent < sum(to_full)
+        assert search.left < search.to_be_the_best()
+        if search.left >= climb.rungs[-1].epochs:  # all that count have had all seeds
+            assert {len(trial.values) for trial in search.full} <= {len(climb.rungs)}
 
 
 @whole
