@@ -48,34 +48,47 @@ def trials(
         _print(rows, metric)
 
 
+SHARED = ("trial", "outcome", "value", "seeds", "epochs", "schedule", "base_lr")
+"""The columns that all trials share."""
+MIN_WIDTH = 100
+"""Columns of a terminal that has room for each trial's own parameters too."""
+
+
 def _print(rows: Sequence[dict[str, Any]], metric: str) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(_table(rows, metric))
+    console = Console(highlight=False)
+    wide = console.width >= MIN_WIDTH
+    console.print(_table(rows, metric, parameters=wide))
+    if rows and not wide:
+        console.print(
+            f"Their other parameters are listed from {MIN_WIDTH} columns on, and by --format csv.",
+            style="dim",
+        )
 
 
-def _table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
-    """Return the columns that all trials share, and the rest of each in one."""
+def _table(rows: Sequence[dict[str, Any]], metric: str, *, parameters: bool) -> Table:
+    """Return the columns that all trials share, and if asked the rest of each in one."""
     from rich.table import Table
 
     from lrsearch.schedules import format_value
 
-    shared = ("trial", "outcome", "value", "seeds", "epochs", "schedule", "base_lr")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in (*shared, "parameters"):
-        left = name in ("outcome", "schedule", "parameters")
-        table.add_column(
-            metric if name == "value" else name,
-            justify="left" if left else "right",
-            no_wrap=name != "parameters",
-        )
+    for name in SHARED:
+        left = name in ("outcome", "schedule")
+        heading = metric if name == "value" else name
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    if parameters:
+        table.add_column("parameters")
     for row in rows:
-        family = f"{row['schedule']}."
-        rest = ", ".join(
-            f"{name.removeprefix(family)} {format_value(value)}"
-            for name, value in list(row.items())[len(shared) + 2 :]
-            if value is not None
-        )
-        cells = ("-" if row[name] is None else format_value(row[name]) for name in shared)
-        table.add_row(*cells, rest)
+        cells = ["-" if row[name] is None else format_value(row[name]) for name in SHARED]
+        if parameters:
+            family = f"{row['schedule']}."
+            own = ", ".join(
+                f"{name.removeprefix(family)} {format_value(value)}"
+                for name, value in list(row.items())[len(SHARED) + 2 :]
+                if value is not None
+            )
+            cells.append(own)
+        table.add_row(*cells)
     return table

@@ -240,9 +240,14 @@ def test_all_trials_are_a_table_the_same_in_every_form(finished_study, monkeypat
     text = pd.read_csv(io.StringIO(listed("--format", "csv")))
     assert list(text.columns) == list(frame.columns)
     assert text["base_lr"].tolist() == frame["base_lr"].tolist()
-    table = listed()
-    assert all(f"{trial:>5}" in table for trial in range(8))
-    assert "diverged" in table
+    for columns in ("80", "100"):
+        monkeypatch.setenv("COLUMNS", columns)
+        table = listed()
+        assert all(f"{trial:>5}" in table for trial in range(8))
+        assert "diverged" in table
+        assert max(map(len, table.splitlines())) <= int(columns)
+        assert ("drop_factor" in table) == (columns == "100")
+        assert ("listed from 100 columns on" in table) == (columns == "80")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pandas", None)
         with pytest.raises(StudyError, match=r"pip install 'lrsearch\[pandas\]'"):
