@@ -33,6 +33,13 @@ def study_notes(spec: StudySpec, task: Task) -> list[str]:
             f"the rate changes once an epoch, and {clock.length} epochs are too few to search "
             "warmups of 10 and more; give space.warmup_steps in epochs to search them"
         )
+    for index, schedule in enumerate(spec.given_schedules(), 1):
+        warmup = schedule.warmup
+        if warmup and not warmup.from_zero and warmup.fraction * clock.length <= 1:
+            notes.append(
+                f"[[schedules]] number {index} warms up for one {clock.lr_every} or less, and so "
+                "is at its peak from the start; give it a larger warmup.fraction, or from_zero"
+            )
     if "task.batch_size" in spec.searched_options:
         notes.append(
             "task.batch_size is searched with one domain of base_lr for all sizes, though the best "

@@ -8,6 +8,7 @@ import pytest
 from lrsearch import Progress, StudySpec, cli, open_storage
 from lrsearch.errors import LrsearchError, SpecError, TaskError
 from lrsearch.study import check_task, rehearse, study_notes
+from lrsearch.tasks import clock_of
 
 
 class Honest:
@@ -137,6 +138,20 @@ def test_one_domain_of_rates_for_several_batch_sizes_is_warned_of(sizes, warned)
     spec = StudySpec.from_dict(spec_of().to_dict() | {"space": {"task.batch_size": sizes}})
     notes = " ".join(study_notes(spec, Honest()))
     assert ("searches each size by itself" in notes) == warned
+
+
+@pytest.mark.parametrize(
+    ("steps", "from_zero", "warned"), [(1, False, True), (2, False, False), (1, True, False)]
+)
+def test_a_warmup_that_is_at_its_peak_from_the_start_is_warned_of(steps, from_zero, warned):
+    length = clock_of(Honest()).length
+    warmup = {"shape": "linear", "fraction": steps / length, "from_zero": from_zero}
+    given = {"schedule": "constant", "base_lr": 0.1, "warmup": warmup}
+    spec = StudySpec.from_dict(spec_of().to_dict() | {"schedules": [given]})
+    (schedule,) = spec.given_schedules()
+    assert (schedule.lr(0, length) == schedule.base_lr) == warned
+    notes = " ".join(study_notes(spec, Honest()))
+    assert ("number 1 warms up for one update or less" in notes) == warned
 
 
 @pytest.mark.parametrize(("trials", "early"), [(9, 3), (10, 2), (25, 1), (50, 0)])
