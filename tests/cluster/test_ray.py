@@ -16,7 +16,7 @@ from tests.worker.place import lives, outcome, worker_pids
 
 pytestmark = pytest.mark.slow
 
-TRIALS = 60
+TRIALS = 30
 EPOCHS = 4
 
 

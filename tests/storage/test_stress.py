@@ -23,7 +23,7 @@ from lrsearch.study import read_status
 
 pytestmark = pytest.mark.slow
 
-BUDGET = 256
+BUDGET = 128
 EPOCHS = 3
 
 
