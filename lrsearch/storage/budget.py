@@ -96,11 +96,12 @@ def epochs_left(connection: Connection, study: Row[Any], default: int) -> float:
         .where(leases.c.study_id == study.study_id, leases.c.ended.is_(None))
         .group_by(leases.c.lease_id, leases.c.epochs)
     )
-    spent = epochs_trained(connection, study.study_id)
+    # first what runs: so an epoch that is stored in between counts twice, and never not at all
+    running = 0
     for row in connection.execute(held):
         epochs = default if row.epochs is None else row.epochs
-        spent += max(0, epochs - row.trained)
-    return float(study.epochs - spent)
+        running += max(0, epochs - row.trained)
+    return float(study.epochs - running - epochs_trained(connection, study.study_id))
 
 
 def _time_is_up(connection: Connection, study: Row[Any]) -> bool:

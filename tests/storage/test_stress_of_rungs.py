@@ -10,19 +10,21 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from processes import at_once
-from sqlalchemy import select
+from sqlalchemy import event, select
 from test_conformance import make
 
 from lrsearch import open_storage, open_study
 from lrsearch.storage import (
     END,
     EpochMetrics,
+    Lease,
     NoTrialReason,
     TrialQueue,
     read_metrics,
     record_metrics,
 )
 from lrsearch.storage import tables as ours
+from lrsearch.storage.budget import epochs_left, lock_study
 from lrsearch.study import Attribute
 from lrsearch.worker import plan_of
 
@@ -116,3 +118,28 @@ def test_many_processes_climb_within_their_budgets_and_train_no_rung_twice(
     finished = [(row.trial_id, row.rung) for row in leases if row.expires > 0]
     assert len(finished) == len(set(finished))  # all others were handed back
     assert all(row.ended is not None for row in leases)
+
+
+@pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
+def test_an_epoch_that_is_stored_while_a_budget_is_counted_is_not_left_over(storage_url):
+    """SQLite lets nobody write in between; of PostgreSQL each statement sees what is new."""
+    storage, other = open_storage(storage_url), open_storage(storage_url)
+    pruning = {"kind": "rungs", "horizons": [2]}
+    budget = {"name": "fake", "trials": 1000, "epochs": 100, "metric": "score"}
+    study = make(storage, 1000, pruning=pruning, study=budget)
+    queue = TrialQueue(storage, study.study_id, "cpu", 60.0, 3, plan_of(study))
+    assert isinstance(queue.claim(), Lease)
+    stored = []
+
+    def store(connection, cursor, statement, *args):
+        if "metrics" in statement and not stored:
+            stored.append(EpochMetrics(0, 0, 1, 50, 0.1, {"score": 0.5}))
+            record_metrics(other, study.study_id, queue.worker_id, *stored)
+
+    event.listen(storage.engine, "after_cursor_execute", store)
+    with storage.engine.begin() as connection:
+        lock_study(connection, study.study_id)
+        row = connection.execute(select(ours.studies)).one()
+        assert epochs_left(connection, row, default=2) <= 98
+        assert stored
+        assert epochs_left(connection, row, default=2) == 98
