@@ -197,10 +197,17 @@ MUTANTS = (
         "_nothing[sqlite]",
     ),
     _mutant(
+        "budget of epochs leaves nothing for further seeds",
+        "search/rungs.py",
+        "for each in climbs) + aside",
+        "for each in climbs)",
+        "tests/search/test_rungs.py",
+    ),
+    _mutant(
         "budget of epochs forgets what is in training",
         "storage/budget.py",
-        "        spent += max(0, epochs - row.trained)",
-        "        spent += 0",
+        "        running += max(0, epochs - row.trained)",
+        "        running += 0",
         "tests/storage/test_stress_of_rungs.py",
     ),
     _mutant(
