@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SAMPLE = 60
+SAMPLE = 100
 """Of some thousand; `python -m tests.benchmarks.flips` takes one in every block of every file."""
 
 
