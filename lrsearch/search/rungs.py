@@ -230,7 +230,7 @@ class Climb:
         if len(learned) >= LEARNING_JUDGED and not any(learned):
             return f"none of {len(learned)} trials has learned anything in {epochs} epochs"
         least, most = RANKING_JUDGED
-        full = [trial for trial in there if len(trial.values) > self.first_full][:most]
+        full = self._in_full(there)[:most]
         pairs = [(trial.value_at(horizon), trial.value_at(self.first_full)) for trial in full]
         if len(pairs) >= least and _agreement(pairs) <= 0:
             return f"{epochs} epochs rank the {len(pairs)} trials trained in full as chance would"

@@ -28,7 +28,7 @@ from plotly.subplots import make_subplots
 from scipy import stats
 
 from lrsearch import StudySpec, create_study
-from lrsearch.evaluation import find_confirmation, read_confirmation
+from lrsearch.evaluation import compare, find_confirmation, read_confirmation
 from lrsearch.storage import open_storage
 from lrsearch.study import open_study
 from lrsearch.tasks import load_task, prepare_torch
@@ -160,16 +160,16 @@ def beside(url: str, search: str, classics_name: str) -> None:
     classics = read_confirmation(open_study(storage, classics_name))
     assert confirmed is not None
     assert confirmed.winner is not None
-    winner = np.array(list(confirmed.winner.values.values()))
+    winner = np.array([*confirmed.winner.values.values()])
+    runs = [(entry.name, np.array([*entry.values.values()])) for entry in classics.compared]
     print(f"| schedule | {classics.metric} ± 95 % | sd | behind the winner, pp ± 95 % |")
     print("|---|---|---|---|")
     print(f"| {confirmed.winner.name}, the winner | {_cells(winner)} | |")
-    for entry in sorted(classics.compared, key=lambda entry: -np.mean(list(entry.values.values()))):
-        values = np.array(list(entry.values.values()))
+    for name, values in sorted(runs, key=lambda run: -run[1].mean()):
         test = stats.ttest_ind(winner, values, equal_var=False)
-        low, high = 100 * np.array(test.confidence_interval(1 - 0.05 / len(classics.compared)))
+        low, high = 100 * np.array(test.confidence_interval(1 - 0.05 / len(runs)))
         behind = f"{(high + low) / 2:.2f} ± {(high - low) / 2:.2f}"
-        print(f"| {entry.name} | {_cells(values)} | {behind} |")
+        print(f"| {name} | {_cells(values)} | {behind} |")
     for entry in classics.entries:
         if entry.infeasible:
             print(f"| {entry.name} | {entry.infeasible} |||")
@@ -177,8 +177,8 @@ def beside(url: str, search: str, classics_name: str) -> None:
 
 def _cells(values: NDArray[np.float64]) -> str:
     """Return a mean with its interval, and the standard deviation."""
-    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-    return f"{values.mean():.4f} ± {(high - low) / 2:.4f} | {values.std(ddof=1):.4f}"
+    alone = compare(values[None])
+    return f"{alone.mean[0]:.4f} ± {alone.high[0] - alone.mean[0]:.4f} | {alone.deviation[0]:.4f}"
 
 
 def main() -> None:
