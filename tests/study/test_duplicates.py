@@ -44,6 +44,17 @@ def test_curves_agree_up_to_a_thousandth_of_base_lr():
     assert not same_curve(schedule(CONSTANT), schedule(CONSTANT, warmup=warmed), Clock(500, 10))
 
 
+@pytest.mark.parametrize("step", [1, 250, 498])
+def test_curves_that_part_at_one_update_are_two(step):
+    clock = Clock(500, 10)
+    one, other = (
+        schedule({"schedule": "multistep", "base_lr": 0.1, "params": {"milestones": [at / 500]}})
+        for at in (step, step + 1)
+    )
+    assert np.flatnonzero(clock.curve(one) != clock.curve(other)).tolist() == [step]
+    assert not same_curve(one, other, clock)
+
+
 def test_a_schedule_that_moves_the_momentum_is_another():
     cycle = {"schedule": "one_cycle", "base_lr": 0.1}
     low, high = ({"params": {"base_momentum": value}} for value in (0.8, 0.85))
