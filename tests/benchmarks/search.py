@@ -41,7 +41,7 @@ from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
 from lrsearch import Schedule
-from lrsearch.errors import StudyError
+from lrsearch.evaluation import find_answer
 from lrsearch.reporting.figures.style import DASHES, HUES, figure, note
 from lrsearch.search import HorizonsPruner, SeededSampler, build_sampler, family_in_turn
 from lrsearch.storage import Lease, NoTrialReason, TrialQueue, count_epochs, open_storage
@@ -222,14 +222,12 @@ def lrsearch(asked: Asked, **sections: Any) -> Trace:
         trace: list[Complete] = []
         while isinstance(claim := queue.claim(), Lease):
             trainer.train([claim])
-            try:
-                best = study.best()
-            except StudyError:
+            if (best := find_answer(study)) is None:
                 continue
-            assert best.schedule
-            assert best.value is not None
+            assert best.trial.schedule
+            stated = best.value if best.expected is None else best.expected
             spent = count_epochs(storage, study.study_id)
-            trace.append(Complete(spent, HandOver(_text(best.schedule), best.value)))
+            trace.append(Complete(spent, HandOver(_text(best.trial.schedule), stated)))
         storage.engine.dispose()
     assert claim is NoTrialReason.DONE, claim
     return {
