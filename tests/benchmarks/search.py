@@ -222,12 +222,12 @@ def lrsearch(asked: Asked, **sections: Any) -> Trace:
         trace: list[Complete] = []
         while isinstance(claim := queue.claim(), Lease):
             trainer.train([claim])
-            if (best := find_answer(study)) is None:
+            if (answer := find_answer(study)) is None:
                 continue
-            assert best.trial.schedule
-            stated = best.value if best.expected is None else best.expected
+            assert answer.trial.schedule
+            stated = answer.value if answer.expected is None else answer.expected
             spent = count_epochs(storage, study.study_id)
-            trace.append(Complete(spent, HandOver(_text(best.trial.schedule), stated)))
+            trace.append(Complete(spent, HandOver(_text(answer.trial.schedule), stated)))
         storage.engine.dispose()
     assert claim is NoTrialReason.DONE, claim
     return {
