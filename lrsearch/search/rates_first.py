@@ -9,6 +9,7 @@ several have been tried nothing tells.
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import optuna
@@ -28,11 +29,13 @@ class RatesFirstSampler(BaseSampler):
     They are linear decays without a warmup; where "linear" is not searched cosine ones, or of the
     first family.
     Their rates halve the domain again and again: its middle first, then its quarters, its eighths.
+    A seed moves all of them by the same part of their distance, at most by half of it.
 
     Args:
         sampler: says all the rest, and everything once they have begun; `None` for TPE.
         rates: how many.
         after: trials that begin before them, such as those that are given.
+        seed: by which the rates differ from study to study; `None` for those of the example.
 
     Example:
         >>> import lrsearch, optuna
@@ -43,11 +46,17 @@ class RatesFirstSampler(BaseSampler):
     """
 
     def __init__(
-        self, sampler: BaseSampler | None = None, rates: int = RATES, after: int = 0
+        self,
+        sampler: BaseSampler | None = None,
+        rates: int = RATES,
+        after: int = 0,
+        seed: int | None = None,
     ) -> None:
         self.sampler = sampler or TPESampler()
         self.rates = rates
         self.after = after
+        moved = 0.0 if seed is None else random.Random(seed).uniform(-0.5, 0.5)
+        self.moved = moved / (1 << rates.bit_length())
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -97,7 +106,7 @@ class RatesFirstSampler(BaseSampler):
             case "linear.min_factor" | "cosine.min_factor", FloatDistribution(low=low):
                 return low
             case "base_lr", FloatDistribution(low=low, high=high, log=log):
-                share = _halving(place)
+                share = _halving(place) + self.moved
                 return low * math.pow(high / low, share) if log else low + share * (high - low)
         return None
 

@@ -179,7 +179,7 @@ class StudySpec(Section):
             earlier=earlier,
             few=self.sampler.kind in LEARN_FROM_FEW,
         )
-        return RatesFirstSampler(sampler, rates, after=given)
+        return RatesFirstSampler(sampler, rates, after=given, seed=self.study.seed)
 
     def build_pruner(self) -> BasePruner:
         """Return the pruner of this study, for Optuna."""
