@@ -18,7 +18,7 @@ from rich.text import Text
 from lrsearch.errors import StudyError, printable
 from lrsearch.schedules import format_value
 from lrsearch.storage import EpochMetrics, masked, study_names
-from lrsearch.study import Answer, RunningTrial, Status, no_result, read_status
+from lrsearch.study import Answer, RunningTrial, Status, no_result, read_status, why_ended
 
 if TYPE_CHECKING:
     from lrsearch.study import Study
@@ -87,6 +87,8 @@ class LiveView:
         if done <= 0 or not left:
             return ""
         seconds = (time.monotonic() - self.started) / done * left
+        if status.seconds_left is not None:
+            seconds = min(seconds, status.seconds_left)
         minutes, seconds = divmod(round(seconds), 60)
         return f"; about {minutes}:{seconds:02} left"
 
@@ -111,6 +113,8 @@ def print_result(study: Study, url: str) -> None:
     answer = find_answer(study)
     if answer is None:
         raise StudyError(no_result(read_status(study)))
+    if why := why_ended(study).why:
+        console.print(f"\nThe search ended: {why}.")
     console.print(f"\n[bold]The best schedule[/]: trial {answer.trial.number}, {answer.summary}")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in Exported.of(study, answer).facts:
@@ -131,9 +135,11 @@ def print_next(study: Study, url: str, answer: Answer) -> None:
             f"lrsearch export {where} -o best.json",
             f"take trial {answer.trial.number} along (also --format python, keras, optax, …)",
         ),
-        (f"lrsearch resume {where} --trials {2 * study.target}", "search on"),
         (f"lrsearch dashboard {where}", "look at all trials"),
     ]
+    options = why_ended(study).options
+    if options is not None:
+        commands.insert(1, (f"lrsearch resume {where} {options}".rstrip(), "search on"))
     if answer.confirmed is None or answer.leads_now is not None:
         commands.insert(0, confirm)
     console.print("\n[bold]Next[/]")

@@ -70,6 +70,14 @@ def count_finished_trials(storage: Storage, study_id: int) -> int:
         return count_finished(connection, study_id)
 
 
+def seconds_left(storage: Storage, study_id: int) -> float | None:
+    """Return what is left of a budget of time; `None` without one, or before anything has begun."""
+    with storage.reading() as connection:
+        of_study = studies.c.study_id == study_id
+        deadline = connection.execute(select(studies.c.deadline).where(of_study)).scalar()
+        return None if deadline is None else float(max(0.0, deadline - now(connection)))
+
+
 def epochs_left(connection: Connection, study: Row[Any], default: int) -> float:
     """Return what is left of the budgets of epochs and time, in epochs; infinite for no limit.
 

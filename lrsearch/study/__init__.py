@@ -22,6 +22,7 @@ from lrsearch.study.status import (
     WorkerStatus,
     no_result,
     read_status,
+    why_ended,
     why_stopped,
 )
 from lrsearch.study.study import HORIZONS, SPEC, Study

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.trial import TrialState
 
@@ -18,6 +18,7 @@ from lrsearch.storage import (
     latest_trials,
     masked,
     read_workers,
+    seconds_left,
     slow_trials,
 )
 from lrsearch.study.records import TrialRecord, epochs_by_trial, with_train
@@ -88,9 +89,9 @@ class Status:
 
     `duplicates` are trials whose curve another trial had trained before. `epochs` were trained in
     all, of a budget of `epochs_target` if there is one; `full_epochs` had each finished trial
-    trained the full run once. `unstable` are the trials whose loss jumped, but which recovered.
-    `leading` are the few best trials, the best first; `latest` those that have trained last, the
-    last first.
+    trained the full run once. `seconds_left` are those of a budget of time that has begun.
+    `unstable` are the trials whose loss jumped, but which recovered. `leading` are the few best
+    trials, the best first; `latest` those that have trained last, the last first.
     """
 
     study: str
@@ -108,6 +109,7 @@ class Status:
     epochs: int
     epochs_target: int | None
     full_epochs: int
+    seconds_left: float | None
     unstable: list[int]
     leading: list[TrialStatus]
     latest: list[TrialStatus]
@@ -169,6 +171,7 @@ def read_status(study: Study) -> Status:
         epochs=count_epochs(study.storage, study.study_id),
         epochs_target=study.epochs_target,
         full_epochs=finished * study.rungs[-1].epochs,
+        seconds_left=seconds_left(study.storage, study.study_id),
         unstable=[result.number for result in recovered(results)],
         leading=_leading(study, rest),
         latest=_latest(study, rest),
@@ -192,6 +195,36 @@ def no_result(status: Status) -> str:
         f"no trial was trained in full: {status.finished} ended before ({shown})"
         ", and the budget is used up; raise it with `lrsearch resume` (--trials, --epochs, --time)"
     )
+
+
+class Ended(NamedTuple):
+    """Why a search has ended; "" if it has not.
+
+    `options` let `lrsearch resume` go on; none if nothing does.
+    """
+
+    why: str
+    options: str | None
+
+
+def why_ended(study: Study) -> Ended:
+    """Return why a search that no worker works on any more has ended: what is used up."""
+    if study.stopping:
+        return Ended("its workers were told to leave", "")
+    status, full = read_status(study), study.rungs[-1].epochs
+    used_up: dict[str, str] = {}
+    if status.finished >= status.target:
+        said = f"{status.finished} of {status.target} trials have finished"
+        used_up[said] = f"--trials {2 * status.target}"
+    if status.epochs_target and (left := status.epochs_target - status.epochs) < full:
+        said = f"{left} of {status.epochs_target} epochs are left, and a full run takes {full}"
+        used_up[said] = f"--epochs {2 * status.epochs_target}"
+    if status.seconds_left == 0:
+        used_up["its time is up"] = f"--time {math.ceil(study.seconds_target or 0)}s"
+    if not used_up and study.spec.study.patience:
+        trials = f"the last {study.spec.study.patience} trials"
+        return Ended(f"{trials} brought nothing better by more than seeds explain", None)
+    return Ended("; ".join(used_up), " ".join(used_up.values()))
 
 
 def why_stopped(study: Study) -> str:

@@ -227,6 +227,11 @@ class Study:
         return self._row.epochs
 
     @property
+    def seconds_target(self) -> float | None:
+        """The budget of time, in seconds from the first trial on; none for no limit."""
+        return self._row.seconds
+
+    @property
     def stopping(self) -> bool:
         """Whether its workers are to leave."""
         return self._row.stopping

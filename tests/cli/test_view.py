@@ -2,13 +2,15 @@
 
 import math
 import re
+import shlex
 import sys
 from collections.abc import Callable
 
 import pytest
 
 from lrsearch import Progress, StudySpec, cli, create_study, open_storage
-from lrsearch.cli.view import LiveView
+from lrsearch.cli.view import LiveView, print_result
+from lrsearch.study import read_status, why_ended
 from lrsearch.worker import work
 
 RATES = [0.2, 0.5, 9.0, 0.1, 0.4]
@@ -96,6 +98,58 @@ def test_status_shows_them_too(study, monkeypatch, capsys):
     assert [row[0] for row in shown["last"]] == ["1", "0"]
 
 
+@pytest.mark.parametrize(
+    ("budgets", "why", "options"),
+    [
+        ({"trials": 2}, "2 of 2 trials have finished", "--trials 4"),
+        ({"epochs": 5}, "1 of 5 epochs are left, and a full run takes 2", "--epochs 10"),
+        ({"time": 1e-3}, "its time is up", "--time 1s"),
+        ({"trials": 1, "epochs": 3}, "1 of 1 trials have finished; 1 of", "--trials 2 --epochs 6"),
+    ],
+)
+def test_it_is_said_why_a_search_has_ended_and_what_lets_it_go_on(
+    study, monkeypatch, capsys, budgets, why, options
+):
+    url = str(study.storage.engine.url)
+    spec = study.spec.to_dict()
+    spec["study"] |= {"name": "other", "trials": 9, **budgets}
+    spec = StudySpec.from_dict(spec)
+    other = create_study(study.storage, spec, Peak())
+    work(url, "other", "cpu")
+    print_result(other, url)
+    out = capsys.readouterr().out
+    assert f"The search ended: {why}" in out
+    command = re.search(r"(lrsearch resume .*)\n +search on", out)[1]
+    assert command.endswith(f"--study other {options}")
+    monkeypatch.setattr(
+        "lrsearch.worker.run_workers", lambda *_: work(url, "other", "cpu") is not None
+    )
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    before = read_status(other).epochs
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    assert read_status(other).epochs > before
+
+
+def test_where_no_budget_is_used_up_it_is_patience_or_a_stop(study, capsys):
+    url = str(study.storage.engine.url)
+    changed = study.spec.to_dict()
+    changed["study"] |= {"name": "patient", "trials": 50, "patience": 2}
+    changed["pruning"] = {"kind": "rungs", "horizons": [2], "seeds": 1}
+    changed["schedules"] = [{"schedule": "constant", "base_lr": rate} for rate in RATES[::-1]]
+    patient = create_study(study.storage, StudySpec.from_dict(changed), Peak())
+    work(url, "patient", "cpu")
+    print_result(patient, url)
+    out = capsys.readouterr().out
+    assert "The search ended: the last 2 trials brought nothing better" in out
+    assert "lrsearch resume" not in out  # it would end at once
+    study.set_stopping(True)
+    assert why_ended(study) == ("its workers were told to leave", "")
+    study.set_stopping(False)
+    assert why_ended(study) == ("", "")
+
+
 LOOK: list[Callable[[], None]] = []
 
 
@@ -140,3 +194,23 @@ def test_a_running_trial_shows_train_loss_and_accuracy_several_times_an_epoch(
     assert re.search(r"train loss +train score *$", first, re.M)
     assert re.search(r" █▆▅▃ +▁▃▆█ *$", first, re.M)
     assert re.search(r" █▆▅▃█▆▅▃ +▁▃▆█▁▃▆█ *$", second, re.M)
+
+
+def test_what_is_left_is_never_more_than_the_budget_of_time(tmp_path, monkeypatch, capsys):
+    spec = StudySpec.from_dict(
+        {
+            "study": {"name": "within", "trials": 2, "metric": "val_score", "time": "40s"},
+            "task": {"run": f"{__name__}:Within"},
+            "pruning": {"kind": "none"},
+        }
+    )
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = create_study(open_storage(url), spec, Within())
+    with LiveView(study) as view:
+        view.show()
+        view.started -= 1000  # by the epochs so far many minutes are left
+        monkeypatch.setattr(sys.modules[__name__], "LOOK", [view.show])
+        work(url, "within", "cpu")
+    left = re.findall(r"about (\d+):(\d\d) left", capsys.readouterr().out)
+    assert left
+    assert all(60 * int(minutes) + int(seconds) <= 40 for minutes, seconds in left)
