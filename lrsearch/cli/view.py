@@ -82,6 +82,8 @@ class LiveView:
             self.console.print(f"{line}{best}{left}", highlight=False, soft_wrap=True, markup=False)
 
     def _time_left(self, status: Status) -> str:
+        if status.seconds_left == 0:
+            return "; its time is up"
         done = status.epochs - (self.first_epochs or 0)
         left = status.epochs_left
         if done <= 0 or not left:
