@@ -89,9 +89,10 @@ class Status:
 
     `duplicates` are trials whose curve another trial had trained before. `epochs` were trained in
     all, of a budget of `epochs_target` if there is one; `full_epochs` had each finished trial
-    trained the full run once. `seconds_left` are those of a budget of time that has begun.
-    `unstable` are the trials whose loss jumped, but which recovered. `leading` are the few best
-    trials, the best first; `latest` those that have trained last, the last first.
+    trained the full run once. `seconds_left` are those of a budget of time, `seconds_target`, from
+    when the first trial begins. `unstable` are the trials whose loss jumped, but which recovered.
+    `leading` are the few best trials, the best first; `latest` those that have trained last, the
+    last first.
     """
 
     study: str
@@ -109,6 +110,7 @@ class Status:
     epochs: int
     epochs_target: int | None
     full_epochs: int
+    seconds_target: float | None
     seconds_left: float | None
     unstable: list[int]
     leading: list[TrialStatus]
@@ -117,9 +119,12 @@ class Status:
 
     @property
     def share(self) -> float:
-        """How much of its budgets of trials and epochs is used up, in [0, 1]: of the nearer one."""
+        """How much of its budgets is used up, in [0, 1]: of the one that is nearest to its end."""
         epochs = self.epochs / self.epochs_target if self.epochs_target else 0.0
-        return min(1.0, max(self.finished / self.target, epochs))
+        time = 0.0
+        if self.seconds_target and self.seconds_left is not None:
+            time = 1 - self.seconds_left / self.seconds_target
+        return min(1.0, max(self.finished / self.target, epochs, time))
 
     @property
     def epochs_left(self) -> int | None:
@@ -171,6 +176,7 @@ def read_status(study: Study) -> Status:
         epochs=count_epochs(study.storage, study.study_id),
         epochs_target=study.epochs_target,
         full_epochs=finished * study.rungs[-1].epochs,
+        seconds_target=study.seconds_target,
         seconds_left=seconds_left(study.storage, study.study_id),
         unstable=[result.number for result in recovered(results)],
         leading=_leading(study, rest),

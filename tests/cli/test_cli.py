@@ -88,7 +88,8 @@ def test_from_a_study_file_to_the_best_schedule(tmp_path, small_data):
     assert list(status) == [
         "study", "storage", "target", "complete", "pruned", "diverged", "failed_to_train", "failed",
         "running", "interrupted", "waiting", "duplicates", "epochs", "epochs_target",
-        "full_epochs", "seconds_left", "unstable", "leading", "latest", "workers", "best",
+        "full_epochs", "seconds_target", "seconds_left", "unstable", "leading", "latest", "workers",
+        "best",
     ]  # fmt: skip
     assert list(status["best"]) == [
         "trial", "metric", "value", "seeds", "known_from", "expected", "error",

@@ -211,11 +211,13 @@ def test_what_is_left_is_never_more_than_the_budget_of_time(tmp_path, monkeypatc
         view.started -= 1000  # by the epochs so far many minutes are left
         monkeypatch.setattr(sys.modules[__name__], "LOOK", [view.show])
         work(url, "within", "cpu")
+        study.set_target(100)
         study.set_limits(seconds=1e-3)
         work(url, "within", "cpu")  # from its first claim on
         view.show()
     out = capsys.readouterr().out
     assert out.splitlines()[-1].endswith("; its time is up")
+    assert read_status(study).share == 1
     left = re.findall(r"about (\d+):(\d\d) left", out)
     assert left
     assert all(60 * int(minutes) + int(seconds) <= 40 for minutes, seconds in left)
