@@ -218,6 +218,13 @@ MUTANTS = (
         f"{CLIMBING}::test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it",
     ),
     _mutant(
+        "budget of epochs that is used up is not named",
+        "study/status.py",
+        "status.epochs_target - status.epochs) < full:",
+        "status.epochs_target - status.epochs) <= 0:",
+        "tests/cli/test_view.py",
+    ),
+    _mutant(
         "budget claims lock nothing",
         "storage/queue.py",
         "            lock_study(connection, self.study_id)\n            study = ",
