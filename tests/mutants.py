@@ -218,6 +218,13 @@ MUTANTS = (
         f"{CLIMBING}::test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it",
     ),
     _mutant(
+        "budget of time leaves nothing for further seeds",
+        "worker/plan.py",
+        "in_time = epochs_in_time + self",
+        "in_time = math.inf + self",
+        f"{CLIMBING}::test_what_is_left_of_a_budget_of_time_goes_to_the_best_too",
+    ),
+    _mutant(
         "budget of epochs that is used up is not named",
         "study/status.py",
         "status.epochs_target - status.epochs) < full:",

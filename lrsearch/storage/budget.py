@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from statistics import median
 from typing import Any
 
 from optuna.trial import TrialState
@@ -18,6 +19,8 @@ from lrsearch.storage.tables import leases, metrics, studies
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states that count towards the budget."""
+LATEST_RUNS = 50
+"""Runs that tell how long an epoch takes."""
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
@@ -110,6 +113,29 @@ def epochs_left(connection: Connection, study: Row[Any], default: int) -> float:
         epochs = default if row.epochs is None else row.epochs
         running += max(0, epochs - row.trained)
     return float(study.epochs - running - epochs_trained(connection, study.study_id))
+
+
+def epochs_in_time(connection: Connection, study: Row[Any]) -> float:
+    """Return how many epochs one trial trains in what is left of the budget of time, probably.
+
+    The latest runs tell how long an epoch takes (their median, since the lease of one whose worker
+    died lasts longer). Infinite without such a budget, and until a run has ended.
+
+    Args:
+        connection: in a transaction.
+        study: our row of it.
+    """
+    if study.deadline is None:
+        return math.inf
+    runs = connection.execute(
+        select((leases.c.ended - leases.c.begun) / leases.c.trained)
+        .where(leases.c.study_id == study.study_id)
+        .where(leases.c.ended.is_not(None), leases.c.trained > 0)
+        .order_by(leases.c.lease_id.desc())
+        .limit(LATEST_RUNS)
+    )
+    seconds = median([*runs.scalars()] or [0.0])
+    return (study.deadline - now(connection)) / seconds if seconds > 0 else math.inf
 
 
 def _time_is_up(connection: Connection, study: Row[Any]) -> bool:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, and_, exists, func, insert, select, upda
 
 from lrsearch.errors import StudyError
 from lrsearch.storage.begun import BegunTrial, BegunTrials
-from lrsearch.storage.budget import count_finished, epochs_left, lock_study
+from lrsearch.storage.budget import count_finished, epochs_in_time, epochs_left, lock_study
 from lrsearch.storage.leases import (
     DIED,
     HANDED_BACK,
@@ -61,9 +61,21 @@ class Plan(Protocol):
     """What decides which trial goes on, where trials climb rungs and wait in between."""
 
     def step(
-        self, trials: Sequence[BegunTrial], *, may_begin: bool, epochs_left: float
+        self,
+        trials: Sequence[BegunTrial],
+        *,
+        may_begin: bool,
+        epochs_left: float,
+        epochs_in_time: float,
     ) -> Step | None:
-        """Return what to give out next; `None` if all that is left to do is being done."""
+        """Return what to give out next; `None` if all that is left to do is being done.
+
+        Args:
+            trials: all that have begun.
+            may_begin: whether the budget allows another trial.
+            epochs_left: what is left of a budget of epochs; 0 where the time is up.
+            epochs_in_time: how many one trial trains before the time is up, probably.
+        """
         ...
 
     def due(self, trial: BegunTrial) -> Step:
@@ -246,7 +258,8 @@ class TrialQueue:
             return Step(None, None, self.epochs) if within else None
         begun = self._begun.read(connection)
         may_begin = len(begun) < study.target
-        return self.plan.step(begun, may_begin=may_begin, epochs_left=left)
+        in_time = epochs_in_time(connection, study)
+        return self.plan.step(begun, may_begin=may_begin, epochs_left=left, epochs_in_time=in_time)
 
     def _due(self, connection: Connection, lease: Row[Any]) -> Step:
         """Return what a trial that is taken over goes on with."""

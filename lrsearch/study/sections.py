@@ -59,8 +59,8 @@ class StudySection(Section):
 
     The search ends with the first budget that is used up: `trials` that begin, `epochs` of training
     in all (no run begins that does not fit), `time` from the first trial on; or when the best mean
-    has not risen by more than seeds explain while `patience` trials began. The last of the `epochs`
-    go to the best trials, on further seeds.
+    has not risen by more than seeds explain while `patience` trials began. What is left in the
+    end of `epochs` or `time` goes to the best trials, on further seeds.
 
     Without a `direction`, a metric whose name ends as a loss or an error does is minimized, any
     other maximized.

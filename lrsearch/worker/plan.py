@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 
 from lrsearch.search import Climb, Rung, Standing
@@ -26,15 +27,21 @@ class RungPlan:
         """By number, what was made of which; the queue shows one that is as it was again."""
 
     def step(
-        self, trials: Sequence[BegunTrial], *, may_begin: bool, epochs_left: float
+        self,
+        trials: Sequence[BegunTrial],
+        *,
+        may_begin: bool,
+        epochs_left: float,
+        epochs_in_time: float = math.inf,
     ) -> Step | None:
         """Return what to give out next; `None` if all that is left to do is being done."""
+        in_time = epochs_in_time + self.climb.rungs[-1].epochs  # what has begun goes on to its end
         standings = [self._as_it_was(trial) or self._standing(trial) for trial in trials]
         self._known = {t.number: (t, s) for t, s in zip(trials, standings, strict=True)}
         step = self.climb.step(
             standings,
             may_begin=may_begin,
-            epochs_left=epochs_left,
+            epochs_left=min(epochs_left, in_time),
             lengthened=self._begin_longer(standings),
         )
         if step is None:

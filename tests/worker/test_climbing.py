@@ -10,7 +10,7 @@ import time
 import pytest
 from optuna.trial import TrialState
 from place import check_curves, outcome, who_trained
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from lrsearch.evaluation import read_answer
 from lrsearch.search import Climb, rungs_of
@@ -191,7 +191,8 @@ def test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it(place, monke
         return clock[0]
 
     monkeypatch.setattr("lrsearch.storage.budget.now", look)  # it goes on with every claim
-    monkeypatch.setattr("lrsearch.storage.queue.now", lambda connection: clock[0])
+    for module in ("queue", "leases"):
+        monkeypatch.setattr(f"lrsearch.storage.{module}.now", lambda connection: clock[0])
     study = place.create(LUCKY, trials=10_000, study={"time": 1.5}, pruning=RUNGS)
     assert train(study) is NoTrialReason.DONE
     with study.storage.reading() as connection:
@@ -201,6 +202,20 @@ def test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it(place, monke
     assert deadline - 1.5 <= min(times)
     assert max(times) < deadline
     check_curves(study)
+    check_ended(study)
+
+
+@pytest.mark.parametrize("seconds", [38, 42, 46, 50, 62])
+def test_what_is_left_of_a_budget_of_time_goes_to_the_best_too(place, monkeypatch, seconds):
+    def now(connection):  # with every epoch it is a second later
+        return 1e9 + connection.execute(select(func.count(ours.metrics.c.epoch))).scalar_one()
+
+    for module in ("budget", "queue", "leases"):
+        monkeypatch.setattr(f"lrsearch.storage.{module}.now", now)
+    study = place.create(LUCKY, trials=1000, study={"time": seconds}, pruning=RUNGS)
+    assert train(study) is NoTrialReason.DONE
+    assert seconds <= len(rows(study)) < seconds + RUNGS["horizons"][-1]
+    check_seeds_due(study)
     check_ended(study)
 
 
