@@ -593,6 +593,8 @@ def _cells(row: Row) -> list[str]:
 
 DEPTH = 0.3
 """How far below the best a panel reaches; what lies lower is in the tables."""
+DRAWN = 3
+"""Searches that are needed for a way of searching to be drawn."""
 PANELS = 3
 """In a row of the picture."""
 
@@ -610,13 +612,19 @@ def draw(table: Table, size: str) -> Figure:
         figure=figure("What searches hand over"),
     )
     ways = [arm for arm in ARMS if any(arm in arms for arms in table.values())]
+    most = max(
+        row.searches for arms in table.values() for rows in arms.values() for row in rows.values()
+    )
+    least = min(DRAWN, most)
     for place, arms in enumerate(table.values()):
         where = {"row": place // cols + 1, "col": place % cols + 1}
         shown = {
-            arm: {mark: row for mark, row in rows.items() if row.searches}
+            arm: {mark: row for mark, row in rows.items() if row.searches >= least}
             for arm, rows in arms.items()
         }
         for arm, rows in shown.items():
+            if not rows:
+                continue
             index = ways.index(arm)
             shift = 2 ** (0.07 * (index - (len(ways) - 1) / 2))  # or intervals hide each other
             line = {"color": HUES[index % len(HUES)], "dash": DASHES[index % len(DASHES)]}
