@@ -53,15 +53,17 @@ class RayNodes:
     """A Ray cluster of some nodes with a CPU each, and so many GPUs at the first."""
 
     def __init__(self, nodes: int, gpus: int = 0) -> None:
+        self.log = Path(os.environ["RAY_TMPDIR"], "nodes.log")
         program = [sys.executable, Path(__file__).parent / "ray_nodes.py", str(nodes), str(gpus)]
-        self.process = subprocess.Popen(
-            program,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
         self.address = self._answer()
 
     def status(self) -> str:
@@ -88,7 +90,7 @@ class RayNodes:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        assert self._answer() == "done"
+        assert self._answer() == "done", self.log.read_text()[-4000:]
 
     def _answer(self) -> str:
         assert self.process.stdout is not None

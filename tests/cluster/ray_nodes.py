@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
@@ -19,6 +20,8 @@ HERE = {
     "object_store_memory": 80 * 2**20,
     "num_cpus": 1,
 }
+STARTING = 120.0
+"""Seconds that a node may take to start."""
 
 
 def below(pid: int) -> list[int]:
@@ -35,15 +38,22 @@ def below(pid: int) -> list[int]:
     return found[1:]
 
 
+def add_to(cluster: Cluster) -> Any:
+    """Add a node, and wait for it: on a busy machine longer than the half minute that Ray waits."""
+    node = cluster.add_node(wait=False, **HERE)
+    cluster.wait_for_nodes(timeout=STARTING)
+    return node
+
+
 def main() -> None:
     gpus = int(sys.argv[2])
     cluster = Cluster(initialize_head=True, head_node_args={"num_gpus": gpus, **HERE})
-    nodes = [cluster.head_node] + [cluster.add_node(**HERE) for _ in range(int(sys.argv[1]) - 1)]
+    nodes = [cluster.head_node] + [add_to(cluster) for _ in range(int(sys.argv[1]) - 1)]
     print(cluster.address, flush=True)
     for line in sys.stdin:
         command, *numbers = line.split()
         if command == "add":
-            nodes.append(cluster.add_node(**HERE))
+            nodes.append(add_to(cluster))
         else:
             node = nodes[int(numbers[0])]
             (raylet,) = node.all_processes["raylet"]
