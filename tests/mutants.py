@@ -227,8 +227,8 @@ MUTANTS = (
     _mutant(
         "budget of epochs that is used up is not named",
         "study/status.py",
-        "status.epochs_target - status.epochs) < full:",
-        "status.epochs_target - status.epochs) <= 0:",
+        "        if left < full:",
+        "        if left <= 0:",
         "tests/cli/test_view.py",
     ),
     _mutant(

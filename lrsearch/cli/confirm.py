@@ -53,7 +53,7 @@ def confirm(
     from lrsearch.cli.view import print_next
     from lrsearch.evaluation import confirmation_spec, find_answer, read_confirmation
     from lrsearch.reporting import confirmation_page, refresh, write_page
-    from lrsearch.study import check_task, create_study
+    from lrsearch.study import check_task, create_study, why_ended
     from lrsearch.tasks import check_devices, load_task
 
     check_output(output, PAGE, force=force)
@@ -72,4 +72,4 @@ def confirm(
             with writing(output):
                 write_page(output, confirmation_page(search.name, found))
         if answer := find_answer(search):
-            print_next(search, storage, answer)
+            print_next(search, storage, answer, why_ended(search))

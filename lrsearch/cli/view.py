@@ -21,7 +21,7 @@ from lrsearch.storage import EpochMetrics, masked, study_names
 from lrsearch.study import Answer, RunningTrial, Status, no_result, read_status, why_ended
 
 if TYPE_CHECKING:
-    from lrsearch.study import Study
+    from lrsearch.study import Ended, Study
 
 _WIDTH = 60
 _CURVE = 15
@@ -115,17 +115,18 @@ def print_result(study: Study, url: str) -> None:
     answer = find_answer(study)
     if answer is None:
         raise StudyError(no_result(read_status(study)))
-    if why := why_ended(study).why:
-        console.print(f"\nThe search ended: {why}.")
+    ended = why_ended(study)
+    if ended.why:
+        console.print(f"\nThe search ended: {ended.why}.")
     console.print(f"\n[bold]The best schedule[/]: trial {answer.trial.number}, {answer.summary}")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in Exported.of(study, answer).facts:
         table.add_row(name, value)
     console.print(table)
-    print_next(study, url, answer)
+    print_next(study, url, answer, ended)
 
 
-def print_next(study: Study, url: str, answer: Answer) -> None:
+def print_next(study: Study, url: str, answer: Answer, ended: Ended) -> None:
     """Print what to do next with a search that has an answer."""
     console = Console(highlight=False, soft_wrap=True)
     several = len(study_names(study.storage)) > 1
@@ -139,9 +140,8 @@ def print_next(study: Study, url: str, answer: Answer) -> None:
         ),
         (f"lrsearch dashboard {where}", "look at all trials"),
     ]
-    options = why_ended(study).options
-    if options is not None:
-        commands.insert(1, (f"lrsearch resume {where} {options}".rstrip(), "search on"))
+    if ended.options is not None:
+        commands.insert(1, (f"lrsearch resume {where} {ended.options}".rstrip(), "search on"))
     if answer.confirmed is None or answer.leads_now is not None:
         commands.insert(0, confirm)
     console.print("\n[bold]Next[/]")

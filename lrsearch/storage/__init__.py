@@ -1,12 +1,7 @@
 """Where studies live: an Optuna storage safe for many processes, and our own tables beside it."""
 
 from lrsearch.storage.begun import FAILED_TO_TRAIN, BegunTrial
-from lrsearch.storage.budget import (
-    FINISHED,
-    count_finished_trials,
-    ended_among,
-    seconds_left,
-)
+from lrsearch.storage.budget import FINISHED, count_finished_trials, ended_among, seconds_left
 from lrsearch.storage.leases import END, Lease, LeaseLost
 from lrsearch.storage.messages import (
     DATABASE_ERRORS,

@@ -16,6 +16,7 @@ from lrsearch.study.results import Attribute, Constraint, TrialResult, ranked, r
 from lrsearch.study.sections import ConfirmSection, read_seconds
 from lrsearch.study.spec import StudySpec
 from lrsearch.study.status import (
+    Ended,
     RunningTrial,
     Status,
     TrialStatus,

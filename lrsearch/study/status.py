@@ -15,6 +15,7 @@ from lrsearch.storage import (
     END,
     EpochMetrics,
     count_epochs,
+    count_finished_trials,
     latest_trials,
     masked,
     read_workers,
@@ -217,15 +218,16 @@ def why_ended(study: Study) -> Ended:
     """Return why a search that no worker works on any more has ended: what is used up."""
     if study.stopping:
         return Ended("its workers were told to leave", "")
-    status, full = read_status(study), study.rungs[-1].epochs
     used_up: dict[str, str] = {}
-    if status.finished >= status.target:
-        said = f"{status.finished} of {status.target} trials have finished"
-        used_up[said] = f"--trials {2 * status.target}"
-    if status.epochs_target and (left := status.epochs_target - status.epochs) < full:
-        said = f"{left} of {status.epochs_target} epochs are left, and a full run takes {full}"
-        used_up[said] = f"--epochs {2 * status.epochs_target}"
-    if status.seconds_left == 0:
+    finished, target = count_finished_trials(study.storage, study.study_id), study.target
+    if finished >= target:
+        used_up[f"{finished} of {target} trials have finished"] = f"--trials {2 * target}"
+    if epochs := study.epochs_target:
+        left, full = epochs - count_epochs(study.storage, study.study_id), study.rungs[-1].epochs
+        if left < full:
+            said = f"{left} of {epochs} epochs are left, and a full run takes {full}"
+            used_up[said] = f"--epochs {2 * epochs}"
+    if seconds_left(study.storage, study.study_id) == 0:
         used_up["its time is up"] = f"--time {math.ceil(study.seconds_target or 0)}s"
     if not used_up and study.spec.study.patience:
         trials = f"the last {study.spec.study.patience} trials"

@@ -612,19 +612,16 @@ def draw(table: Table, size: str) -> Figure:
         figure=figure("What searches hand over"),
     )
     ways = [arm for arm in ARMS if any(arm in arms for arms in table.values())]
-    most = max(
-        row.searches for arms in table.values() for rows in arms.values() for row in rows.values()
-    )
-    least = min(DRAWN, most)
     for place, arms in enumerate(table.values()):
         where = {"row": place // cols + 1, "col": place % cols + 1}
+        most = max(row.searches for rows in arms.values() for row in rows.values())
+        least = max(1, min(DRAWN, most))  # where none has so many yet, what there is
         shown = {
-            arm: {mark: row for mark, row in rows.items() if row.searches >= least}
+            arm: known
             for arm, rows in arms.items()
+            if (known := {m: row for m, row in rows.items() if row.searches >= least})
         }
         for arm, rows in shown.items():
-            if not rows:
-                continue
             index = ways.index(arm)
             shift = 2 ** (0.07 * (index - (len(ways) - 1) / 2))  # or intervals hide each other
             line = {"color": HUES[index % len(HUES)], "dash": DASHES[index % len(DASHES)]}
