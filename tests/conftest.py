@@ -1,6 +1,7 @@
 """What the tests share: a small data set in FashionMNIST's format, and storages of both kinds."""
 
 import gc
+import logging
 import os
 import signal
 import struct
@@ -126,6 +127,16 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("LRSEARCH_")]:
         if name != "LRSEARCH_DATA_DIR":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Undo what a command sets up for its process: what a test logs depends on no earlier one."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
