@@ -204,6 +204,21 @@ MUTANTS = (
         "tests/search/test_rungs.py",
     ),
     _mutant(
+        "a check of what collapses stops too",
+        "search/checks.py",
+        ">= min(then) - changed",
+        ">= -math.inf",
+        "tests/search/test_checks.py",
+    ),
+    _mutant(
+        "a check that stopped counts as a run in full",
+        "worker/trial.py",
+        "value = math.nan if stops else",
+        "value =",
+        f"{CLIMBING}::test_checks_stop_on_seeds_that_hold_and_go_on_to_the_end_on_those_that"
+        "_collapse",
+    ),
+    _mutant(
         "budget of epochs forgets what is in training",
         "storage/budget.py",
         "        running += max(0, epochs - row.trained)",

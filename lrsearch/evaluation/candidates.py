@@ -59,7 +59,8 @@ def confirmation_spec(
 def confirming(spec: StudySpec, trials: Sequence[TrialRecord], seeds: int) -> dict[str, Any]:
     """Return the JSON form of a study that trains the schedules of trials on fresh seeds."""
     data = spec.to_dict()
-    first = spec.study.seed + getattr(spec.pruning, "seeds", 1)  # what the search has not seen
+    searched = len(spec.rungs([1]))  # each full run, whatever its length, has a seed of its own
+    first = spec.study.seed + searched
     data["study"] |= {"trials": len(trials) * seeds, "epochs": None, "time": None, "patience": None}
     data["schedules"] = [trial.schedule.to_dict() for trial in trials if trial.schedule]
     data["pruning"], data["sampler"] = {"kind": "none"}, {"kind": "random"}

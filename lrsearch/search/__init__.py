@@ -3,6 +3,7 @@
 All of it keeps to Optuna's public interfaces, so that each part works in anybody's Optuna script.
 """
 
+from lrsearch.search.checks import Shown, holds
 from lrsearch.search.estimates import Estimate, SeedModel
 from lrsearch.search.horizons import HorizonsPruner, check_horizons, default_horizons, with_longer
 from lrsearch.search.pruners import PRUNERS, build_pruner

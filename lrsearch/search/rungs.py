@@ -12,6 +12,10 @@ trained again, until the best has been trained on as many seeds as the number of
 for. So luck has to be repeated, and what is named the best in the end is known from several seeds
 (the intensification of SMAC, Hutter et al. 2011).
 
+On two of three further seeds its runs are checks (`lrsearch.search.checks`): they stop as soon as
+they are seen not to collapse, which most are early. So what fails on one seed in six is found in
+half of the epochs.
+
 The first horizon may turn out to say too little: most networks have not left their first plateau
 there, or it ranks trials as chance would. Then trials begin with a longer one, if there is one.
 
@@ -24,16 +28,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 from typing import Literal
 
+from lrsearch.search.checks import least_of_check
 from lrsearch.search.estimates import SeedModel
 
-SEEDS_PER_DOUBLING = 2.0
-"""Further seeds for the best, each time that the trials with a full run have doubled.
-
-On a task of known truth 1, 1.5, 2 and 3 let luck through in 11, 11, 6 and 5 searches of a hundred.
-"""
+RUNS_PER_DOUBLING = 2.0
+"""The work of so many full runs is for further seeds of the best, each time that the trials with a
+full run have doubled."""
+CHECKS = 2
+"""Of further seeds those that come before each that is trained in full whatever it shows."""
 
 
 @dataclass(frozen=True)
@@ -45,36 +50,51 @@ class Rung:
         epochs: its length.
         seed: added to the study's seed.
         full: whether it is the full run.
+        check: whether that may stop early: as soon as it is seen not to collapse.
     """
 
     step: int
     epochs: int
     seed: int
     full: bool
+    check: bool = False
+
+    @property
+    def expected_epochs(self) -> int:
+        """How many of its epochs it trains as a rule."""
+        return least_of_check(self.epochs) if self.check else self.epochs
 
 
 def rungs_of(horizons: Sequence[int], seeds: int) -> tuple[Rung, ...]:
     """Return the rungs of trials on some horizons, the last of which is trained on some seeds.
 
     Example:
-        >>> [(rung.step, rung.epochs, rung.seed) for rung in rungs_of([1, 6], seeds=3)]
-        [(1, 1, 0), (6, 6, 0), (7, 6, 1), (8, 6, 2)]
+        >>> rungs = rungs_of([1, 6], seeds=2)
+        >>> [(rung.step, rung.epochs, rung.seed, rung.check) for rung in rungs]
+        [(1, 1, 0, False), (6, 6, 0, False), (7, 6, 1, True), (8, 6, 2, True), (9, 6, 3, False)]
     """
     *short, full = horizons
+    of_full = range(1 + (seeds - 1) * (CHECKS + 1))
     return (
         *(Rung(epochs, epochs, 0, full=False) for epochs in short),
-        *(Rung(full + seed, full, seed, full=True) for seed in range(seeds)),
+        *(
+            Rung(full + seed, full, seed, full=True, check=seed % (CHECKS + 1) > 0)
+            for seed in of_full
+        ),
     )
 
 
 def values_in_full(reports: Mapping[int, float], rungs: Sequence[Rung]) -> tuple[float, ...]:
     """Return what a trial came to on each full run that it has reported, by Optuna's steps.
 
+    A check that has stopped has reported NaN.
+
     Example:
-        >>> values_in_full({1: 0.5, 6: 0.8, 7: 0.7}, rungs_of([1, 6], seeds=3))
+        >>> values_in_full({1: 0.5, 6: 0.8, 7: math.nan, 8: 0.7}, rungs_of([1, 6], seeds=3))
         (0.8, 0.7)
     """
-    return tuple(reports[rung.step] for rung in rungs if rung.full and rung.step in reports)
+    found = (reports.get(rung.step, math.nan) for rung in rungs if rung.full)
+    return tuple(value for value in found if not math.isnan(value))
 
 
 @dataclass(frozen=True)
@@ -84,8 +104,8 @@ class Standing:
     Args:
         number: the trial's.
         values: what it came to on each rung up to the last that it has trained; `None` for one that
-            it has left out. Of one that has diverged or failed to train on a full run leave out
-            these: it is not to be the best.
+            it has left out, and for a check that has stopped. Of one that has diverged or failed to
+            train on a full run leave out these: it is not to be the best.
         state: "waiting" if it can go on or end, "running", or "ended".
         learned: whether its last run ended better than a guess, as far as its task can tell.
     """
@@ -184,7 +204,9 @@ class Climb:
             lengthened = self.says_too_little(trials) is not None
         ways = self._ways(lengthened)
         # a new best on one seed would be luck, so what further seeds would take is set aside
-        aside = full * (self.seeds_due(len(self._in_full(trials)) + 1) - 1)
+        due = self.seeds_due(len(self._in_full(trials)) + 1)
+        further = self.rungs[self.first_full + 1 : self.first_full + due]
+        aside = sum(rung.expected_epochs for rung in further)
 
         def fits(rung: int) -> bool:
             climbs = {rung, *(above for _, above in ways if above >= rung)}
@@ -238,8 +260,9 @@ class Climb:
 
     def seeds_due(self, full_trials: int) -> int:
         """Return on how many seeds the best is to have been trained, among so many full trials."""
-        most = len(self.rungs) - self.first_full
-        return min(most, 1 + int(SEEDS_PER_DOUBLING * math.log2(max(1, full_trials))))
+        first, *further = (rung.expected_epochs for rung in self.rungs[self.first_full :])
+        work = first * RUNS_PER_DOUBLING * math.log2(max(1, full_trials))
+        return 1 + sum(spent <= work for spent in accumulate(further))
 
     def mean(self, trial: Standing) -> float:
         """Return the mean of a trial's full runs, larger being better; of none, minus infinity."""

@@ -72,7 +72,8 @@ class Answer:
     @property
     def known_from(self) -> str:
         """What the value is known from, in words: so many seeds, or a shorter run only."""
-        return f"mean of {self.seeds} seeds" if self.seeds > 1 else self.trial.known_from
+        searched = self.seeds == len(self.trial.full_values)
+        return self.trial.known_from if searched else f"mean of {self.seeds} seeds"
 
     @property
     def summary(self) -> str:

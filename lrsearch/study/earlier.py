@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import optuna
@@ -50,7 +51,11 @@ def earlier_trials(earlier: Study, spec: StudySpec, task: Task) -> list[dict[str
                     name: distribution_to_json(each) for name, each in trial.distributions.items()
                 },
                 "value": record.mean,
-                "reports": {str(step): value for step, value in record.reports.items()},
+                "reports": {
+                    str(step): value
+                    for step, value in record.reports.items()
+                    if not math.isnan(value)
+                },
                 Constraint.DIVERGED: record.diverged is not None,
                 Constraint.FAILED_TO_TRAIN: record.failed_to_train,
             }

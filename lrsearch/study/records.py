@@ -91,8 +91,9 @@ class TrialRecord(TrialResult):
 
     @property
     def last_run(self) -> list[EpochMetrics]:
-        """The epochs of its last run."""
-        return [row for row in self.epochs if row.run == self.epochs[-1].run]
+        """The epochs of its last run but for checks that stopped."""
+        rows = [row for row in self.epochs if row.run not in self.stopped]
+        return [row for row in rows if row.run == rows[-1].run]
 
     def course(self, name: str) -> list[tuple[int, float]]:
         """Return a metric over the updates of its last run: within the epochs where it is known.
@@ -109,7 +110,7 @@ class TrialRecord(TrialResult):
     @property
     def horizon(self) -> int:
         """The length of its last run in epochs; of the full run if it has trained none."""
-        return self.rungs[self.epochs[-1].run if self.epochs else -1].epochs
+        return self.rungs[self.last_run[-1].run if self.epochs else -1].epochs
 
     @cached_property
     def run_clock(self) -> Clock:

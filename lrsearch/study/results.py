@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,15 +125,26 @@ class TrialResult:
         return values or (() if self.final_value is None else (self.final_value,))
 
     @cached_property
+    def stopped(self) -> frozenset[int]:
+        """Which of its runs are checks that stopped, since they were seen to hold."""
+        steps = enumerate(rung.step for rung in self.rungs)
+        return frozenset(run for run, step in steps if math.isnan(self.reports.get(step, 0.0)))
+
+    @cached_property
     def mean(self) -> float | None:
         """The mean of its full runs; none if it has trained none, or is infeasible."""
         return fmean(self.full_values) if self.full_values else None
 
     @property
     def known_from(self) -> str:
-        """What its value is known from: full runs on so many seeds, or a shorter run only."""
-        if (seeds := len(self.full_values)) > 1:
-            return f"mean of {seeds} seeds"
+        """What its value is known from: full runs on so many seeds, or a shorter run only.
+
+        And on how many more seeds its runs were seen to hold, and stopped.
+        """
+        seeds, held = len(self.full_values), len(self.stopped)
+        if seeds > 1 or held:
+            known = f"mean of {seeds} seeds" if seeds > 1 else "on one seed"
+            return f"{known}, holds on {held} more" if held else known
         if seeds or not self.reports:
             return "on one seed only"
         return f"after {max(self.reports)} of {self.rungs[-1].epochs} epochs on one seed only"

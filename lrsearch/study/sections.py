@@ -134,7 +134,8 @@ class RungsPruning(Section):
     """`[pruning]`, kind "rungs": whole schedules on short horizons, then in full, then on seeds.
 
     `horizons` are chosen by the run's length if left out. `seeds` is on how many seeds the best is
-    trained in full at most.
+    trained in full at most; before each of them but the first come two more, whose runs stop as
+    soon as they are seen not to collapse.
     """
 
     kind: Literal["rungs"] = "rungs"

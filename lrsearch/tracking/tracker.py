@@ -38,6 +38,7 @@ class Tracker:
         key = row.trial, row.run
         if key not in self._open:
             record = self.study.record(row.trial)
+            self.trial(record)
             schedule = record.schedule.to_dict() if record.schedule else {}
             rung = self.study.rungs[row.run]
             about = {"epochs": rung.epochs, "seed": record.seed + rung.seed}
@@ -48,7 +49,7 @@ class Tracker:
             self.end(self._open.pop(key))
 
     def trial(self, record: TrialRecord) -> None:
-        """Close what a trial that was pruned, or has diverged or failed, left open."""
+        """Close what a trial has left open: one that is over, or whose check has stopped."""
         for key in [key for key in self._open if key[0] == record.number]:
             self.end(self._open.pop(key))
 

@@ -83,12 +83,12 @@ class RungPlan:
 def values_of(reports: Mapping[int, float], rungs: Sequence[Rung]) -> tuple[float | None, ...]:
     """Return what a trial came to on each rung up to the last that it has reported.
 
-    `None` for one that it has left out.
+    `None` for one that it has left out, and for a check that has stopped.
     """
     values = [reports.get(rung.step) for rung in rungs]
     while values and values[-1] is None:
         values.pop()
-    return tuple(values)
+    return tuple(None if value is None or math.isnan(value) else value for value in values)
 
 
 def plan_of(study: Study) -> RungPlan | None:

@@ -348,8 +348,9 @@ class Trainer:
             worst = max(measured, key=lambda metrics: metrics["loss_jump"])
             largest = {name: worst[name] for name in ("loss_jump", "loss_jump_step")}
             largest["grad_norm"] = max(metrics["grad_norm"] for metrics in measured)
+            last = [row for row in rows if not trial.rungs[row.run].check][-1]
             ends = {
-                "loss": rows[-1].metrics.get("val_loss"),
+                "loss": last.metrics.get("val_loss"),
                 "baseline": trial.trial.user_attrs.get(Attribute.BASELINE),
             }
             trial.trial.set_user_attr(Attribute.STABILITY, largest | ends)

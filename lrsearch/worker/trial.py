@@ -11,6 +11,8 @@ The one place that knows both Optuna and training: trial → schedule → runs �
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +21,7 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import StudyError, TaskError, nearest
 from lrsearch.schedules import Schedule, is_degenerate
+from lrsearch.search import Shown, holds
 from lrsearch.storage import END, EpochMetrics
 from lrsearch.study import (
     Attribute,
@@ -93,6 +96,7 @@ class TrialInTraining:
         self.recorder = recorder
         self._epochs_done = 0
         self._reported: set[int] = set()
+        self._others: list[list[Shown]] = []
         self.task = tasks.task(as_stored(self.spec.task_options, trial))
         self.schedule = self._settled(tasks.schedule(trial, self.task))
         self.wants = self._begin()
@@ -105,9 +109,11 @@ class TrialInTraining:
         """
         run = self.wants
         assert isinstance(run, Run)
-        ends = progress.epoch == run.epochs
-        compares = ends or self.spec.compares_epochs
         row = self._row(run, progress)
+        ends = progress.epoch == run.epochs
+        bad = progress.diverged or progress.learned is False
+        stops = self.rungs[run.number].check and not (ends or bad) and self._holds(progress)
+        compares = ends or stops or self.spec.compares_epochs
         self._epochs_done = progress.epoch
         failed = ends and progress.learned is False
         with self.recorder.transaction():
@@ -118,8 +124,8 @@ class TrialInTraining:
                 self._mark_diverged(row)
                 self.wants = Outcome(TrialState.PRUNED)
                 return row
-            value = self._value(progress)
-            step = self.rungs[run.number].step if ends else progress.epoch
+            value = math.nan if stops else self._value(progress)
+            step = self.rungs[run.number].step if ends or stops else progress.epoch
             if compares and step not in self._reported:
                 self.trial.report(value, step)
             if failed or (ends and self.trial.user_attrs.get(Attribute.FAILED_TO_TRAIN)):
@@ -128,7 +134,7 @@ class TrialInTraining:
                 self.trial.set_user_attr(Attribute.BASELINE, progress.baseline)
         if failed and self.rungs[run.number].full:
             self.wants = self._prune()
-        elif ends and self.rung is not None:
+        elif stops or (ends and self.rung is not None):
             self.wants = Pause()
         elif ends and run.number == len(self.rungs) - 1:
             self.wants = Outcome(TrialState.COMPLETE, value)
@@ -271,8 +277,22 @@ class TrialInTraining:
         seed = self.trial.user_attrs.get(Attribute.SEED, self.spec.study.seed) + rung.seed
         frozen = self.trial.study.get_trials(deepcopy=False)[self.trial.number]
         self._reported = set(frozen.intermediate_values)
+        self._others = self._courses() if rung.check else []
         self._epochs_done = 0
         return Run(self.task, self.schedule, number, rung.epochs, seed, state)
+
+    def _courses(self) -> list[list[Shown]]:
+        """Return what each full run has shown after each of its epochs; not those that stopped."""
+        courses = defaultdict[int, list[Shown]](list)
+        for row in self.recorder.rows():
+            if self.rungs[row.run].full:
+                courses[row.run].append(Shown(row.metrics[self.spec.study.metric], row.lr))
+        return [course for course in courses.values() if len(course) == self.rungs[-1].epochs]
+
+    def _holds(self, progress: Progress) -> bool:
+        """Return whether a check is seen not to collapse."""
+        maximize = self.spec.study.direction == "maximize"
+        return holds(progress.epoch, self._value(progress), self._others, maximize=maximize)
 
     def _save(self, run: Run, progress: Progress) -> None:
         if progress.capture is not None:

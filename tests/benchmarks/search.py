@@ -173,7 +173,8 @@ def spec_of(asked: Asked, **sections: Any) -> StudySpec:
 
 
 @cache
-def _task(name: str, full: bool) -> Supervised:
+def task_of(name: str, full: bool) -> Supervised:
+    """Return a task of the yardstick, by its name."""
     spec = spec_of(Asked(name, full, FULL_BUDGET, "", 0))
     task = load_task(spec.task.run, spec.task_options())
     assert isinstance(task, Supervised)
@@ -183,7 +184,7 @@ def _task(name: str, full: bool) -> Supervised:
 @cache
 def _judged_task(name: str, full: bool) -> Supervised:
     """Return the task with other images to test on; what `plateau` reads stays as it is."""
-    task = _task(name, full)
+    task = task_of(name, full)
     return replace(task, data=partial(_judged_data, full, task.data))
 
 
@@ -216,7 +217,7 @@ def lrsearch(asked: Asked, **sections: Any) -> Trace:
     spec = spec_of(asked, **sections)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(f"sqlite:///{folder}/study.db")
-        study = create_study(storage, spec, _task(asked.task, asked.full))
+        study = create_study(storage, spec, task_of(asked.task, asked.full))
         queue = TrialQueue(storage, study.study_id, "cpu", 3600.0, 1, plan_of(study))
         trainer = make_trainer(study, queue)
         trace: list[Complete] = []
@@ -239,7 +240,7 @@ def lrsearch(asked: Asked, **sections: Any) -> Trace:
 
 def horizons_one_seed(asked: Asked) -> Trace:
     """Search as lrsearch did before: a sixth of the run, promoted at once; families in turn."""
-    task = _task(asked.task, asked.full)
+    task = task_of(asked.task, asked.full)
     horizons = [max(1, round(task.epochs / 6)), task.epochs]
     spec = spec_of(asked, pruning={"kind": "horizons", "horizons": horizons})
     rungs = spec.rungs(horizons)
@@ -280,7 +281,7 @@ def optunas_defaults_confirmed(asked: Asked) -> Trace:
 
     At each mark stands what a search of that length hands over: the best by the mean of its runs.
     """
-    full = _task(asked.task, asked.full).epochs
+    full = task_of(asked.task, asked.full).epochs
     complete = list(_optunas_defaults(asked, int((1 - KEPT) * asked.epochs)))
     run = cache(partial(_value, asked))
     trace: Trace = {}
@@ -309,7 +310,7 @@ def _optuna(
     asked: Asked, epochs: int, sampler: BaseSampler, pruner: BasePruner
 ) -> Iterator[Complete]:
     """Search as any Optuna script does, while there are epochs left for a full run."""
-    task = _task(asked.task, asked.full)
+    task = task_of(asked.task, asked.full)
     space = spec_of(asked).search_space()
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
     spent = 0
@@ -332,7 +333,7 @@ def _optuna(
 
 
 def _run(asked: Asked, schedule: Schedule, seed: int) -> Iterator[Progress]:
-    task = _task(asked.task, asked.full)
+    task = task_of(asked.task, asked.full)
     return task.run(schedule, epochs=task.epochs, seed=seed, device="cpu")
 
 
@@ -449,7 +450,8 @@ class Known:
         fresh.replace(self.path)
 
 
-def _prepare() -> None:
+def prepare() -> None:
+    """Make ready a process that trains."""
     import torch
 
     torch.set_num_threads(1)
@@ -477,7 +479,7 @@ def run(searches: Sequence[Asked], known: Known, processes: int, minutes: float)
         if search.key in known.searches:
             judge(search)
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_prepare) as pool:
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=prepare) as pool:
         running: dict[Future[tuple[Any, float]], Asked | Judged] = {}
         while True:
             in_time = time.perf_counter() - began < 60 * minutes

@@ -14,6 +14,7 @@ import argparse
 import math
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing import Pool
@@ -37,6 +38,7 @@ from lrsearch.search import (
     rungs_of,
     seen_by_samplers,
 )
+from lrsearch.search.checks import Shown, holds
 from tests.benchmarks.curve_model import CurveModel, Ran
 
 STEPS = 60
@@ -138,7 +140,8 @@ def ours(
     build = partial(build_sampler, sampler, options)
     trials: list[optuna.Trial] = []
     schedules: list[Schedule] = []
-    values_of: list[list[float]] = []
+    values_of: list[list[float | None]] = []
+    full_runs: defaultdict[int, list[list[Shown]]] = defaultdict(list)
     spent = 0
     while True:
         standings = [
@@ -160,10 +163,13 @@ def ours(
             values_of.append([])
         number = len(trials) - 1 if step.number is None else step.number
         rung = rungs[step.rung]
-        value = values(schedules[number], rung.epochs, 100 * seed + rung.seed)[-1]
-        trials[number].report(value, rung.step)
-        values_of[number].append(value)
-        spent += rung.epochs
+        course = _course(schedules[number], rung.epochs, 100 * seed + rung.seed)
+        stops = _stops(course, full_runs[number]) if rung.check else None
+        if stops is None and rung.full:
+            full_runs[number].append(course)
+        trials[number].report(math.nan if stops else course[-1].value, rung.step)
+        values_of[number].append(None if stops else course[-1].value)
+        spent += stops or rung.epochs
     if model_says:
         model.fit(_runs(schedules, values_of, rungs))
         known = [s for s, v in zip(schedules, values_of, strict=True) if len(v) > climb.first_full]
@@ -172,10 +178,26 @@ def ours(
     best = max(
         range(len(trials)), key=lambda n: climb.mean(Standing(n, tuple(values_of[n]), "waiting"))
     )
-    full = [found[climb.first_full :] for found in values_of if len(found) > climb.first_full]
-    own = values_of[best][climb.first_full :]
+    full = [_in_full(found, climb) for found in values_of if len(found) > climb.first_full]
+    own = _in_full(values_of[best], climb)
     estimate = SeedModel(full).estimate(own)
     return Found(schedules[best], estimate.value if estimate else fmean(own))
+
+
+def _course(schedule: Schedule, epochs: int, seed: int) -> list[Shown]:
+    """Return what a run shows after each epoch."""
+    rates = schedule.curve(epochs * STEPS, [1.0] * epochs)[STEPS - 1 :: STEPS]
+    return [Shown(*shown) for shown in zip(values(schedule, epochs, seed), rates, strict=True)]
+
+
+def _stops(course: list[Shown], others: list[list[Shown]]) -> int | None:
+    """Return after how many epochs a check stops; `None` if it goes on to its end."""
+    seen = (n for n, s in enumerate(course[:-1], 1) if holds(n, s.value, others, maximize=True))
+    return next(seen, None)
+
+
+def _in_full(found: list[float | None], climb: Climb) -> list[float]:
+    return [value for value in found[climb.first_full :] if value is not None]
 
 
 def seeing_all(seed: int, epochs: int) -> Found:
@@ -185,12 +207,13 @@ def seeing_all(seed: int, epochs: int) -> Found:
 
 
 def _runs(
-    schedules: list[Schedule], values_of: list[list[float]], rungs: Sequence[Rung]
+    schedules: list[Schedule], values_of: list[list[float | None]], rungs: Sequence[Rung]
 ) -> list[Ran]:
     return [
         Ran(schedule, rung.epochs / FULL, value)
         for schedule, found in zip(schedules, values_of, strict=True)
         for rung, value in zip(rungs, found, strict=False)
+        if value is not None
     ]
 
 

@@ -18,6 +18,7 @@ from lrsearch.search import (
     rungs_of,
     seen_by_samplers,
 )
+from lrsearch.search.checks import least_of_check
 from lrsearch.search.rungs import Step
 from lrsearch.search.seeded import MAX_SEEN
 
@@ -74,8 +75,14 @@ class Search:
         short = [rung for rung in range(climb.first_full) if rung != climb.longer]
         if climb.longer and climb.says_too_little(self.standings):
             short = [climb.longer]
-        runs = climb.seeds_due(len(self.full) + 1)
-        return sum(climb.rungs[rung].epochs for rung in short) + runs * climb.rungs[-1].epochs
+        return sum(climb.rungs[rung].epochs for rung in short) + self.in_full()
+
+    def in_full(self):
+        """Return those of them that it trains in full; of checks such that stop as early as can."""
+        climb = self.climb
+        due = climb.seeds_due(len(self.full) + 1)
+        rungs = climb.rungs[climb.first_full : climb.first_full + due]
+        return sum(least_of_check(rung.epochs) if rung.check else rung.epochs for rung in rungs)
 
     def run(self, check=lambda search, step: None):
         """Search to the end; `check` sees each step before it is taken."""
@@ -124,6 +131,10 @@ class Search:
             del self.trials[number]  # failed
         elif luck < 2 * self.trouble:  # diverged: of its full runs nothing counts any more
             self.trials[number] = Standing(number, values[: self.climb.first_full], "ended")
+        elif self.climb.rungs[rung].check and self.chance.random() < 0.8:  # it stops
+            epochs = self.climb.rungs[rung].epochs
+            self.spent -= epochs - int(self.chance.integers(least_of_check(epochs), epochs + 1))
+            self.trials[number] = Standing(number, (*values, None), "waiting")
         else:
             # few different ones, so that many are equal
             value = float(self.chance.integers(0, 8)) / 7
@@ -247,8 +258,7 @@ def test_who_goes_on_to_the_full_run_could_also_have_the_seeds_that_the_best_nee
         if step.number is None:
             assert search.left >= search.to_be_the_best()
         elif step.rung == climb.first_full:
-            runs = climb.seeds_due(len(search.full) + 1)
-            assert search.left >= runs * climb.rungs[-1].epochs
+            assert search.left >= search.in_full()
 
     search.run(check)
 
@@ -276,7 +286,8 @@ def test_in_the_end_nothing_runs_and_nothing_waits(search):
     assert not search.running
     assert {trial.state for trial in search.standings} <= {"ended"}
     for trial in search.standings:
-        left_out = [rung for rung, value in enumerate(trial.values) if value is None]
+        short = trial.values[: search.climb.first_full]
+        left_out = [rung for rung, value in enumerate(short) if value is None]
         assert left_out in ([], [0], [1])
 
 
@@ -402,7 +413,7 @@ def test_the_seeds_that_are_due_grow_with_the_trials_and_end_at_the_most():
     due = [climb.seeds_due(count) for count in range(200)]
     assert due[:2] == [1, 1]
     assert due == sorted(due)
-    assert due[-1] == 5
+    assert due[-1] == len(climb.rungs) - climb.first_full
 
 
 @given(
@@ -413,8 +424,10 @@ def test_each_rung_has_a_step_of_its_own_and_each_full_run_a_seed_of_its_own(hor
     rungs = rungs_of(horizons, seeds)
     steps = [rung.step for rung in rungs]
     assert steps == sorted(set(steps))
-    assert [rung.epochs for rung in rungs] == horizons + horizons[-1:] * (seeds - 1)
-    assert [rung.seed for rung in rungs if rung.full] == list(range(seeds))
+    further = 3 * (seeds - 1)
+    assert [rung.epochs for rung in rungs] == horizons + horizons[-1:] * further
+    assert [rung.seed for rung in rungs if rung.full] == list(range(1 + further))
+    assert sum(rung.full and not rung.check for rung in rungs) == seeds
     assert {rung.seed for rung in rungs if not rung.full} <= {0}
     assert [rung.full for rung in rungs] == [rung.step >= horizons[-1] for rung in rungs]
 

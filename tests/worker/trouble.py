@@ -63,22 +63,45 @@ class Raises(Fake):
 class Lucky(Fake):
     """Has luck with its seed; above a rate it diverges on all seeds but the first.
 
-    Takes `seconds` for an epoch.
+    Takes `seconds` for an epoch; `luck` is its standard deviation.
     """
 
-    def __init__(self, fragile_above: float = math.inf, seconds: float = 0.0) -> None:
+    def __init__(
+        self, fragile_above: float = math.inf, seconds: float = 0.0, luck: float = 0.3
+    ) -> None:
         self.fragile_above = fragile_above
         self.seconds = seconds
+        self.luck = luck
 
     def run(self, schedule, *, epochs, seed, device, state=None):
         luck = np.random.default_rng([seed, epochs, round(schedule.base_lr * 1e9)]).normal()
         for progress in super().run(schedule, epochs=epochs, seed=seed, device=device, state=state):
             time.sleep(self.seconds)
-            score = progress.metrics["score"] + 0.3 * luck
+            score = progress.metrics["score"] + self.luck * luck
             if seed and schedule.base_lr > self.fragile_above:
                 yield replace(progress, metrics={"score": math.nan})
                 return
             yield replace(progress, metrics={"score": score})
+
+
+class Brittle(Fake):
+    """Collapses above a rate on two seeds of five; `tells` whether a run has learned."""
+
+    holds_below = 0.05
+    collapsed = -10.0
+
+    def __init__(self, tells: bool = False) -> None:
+        self.tells = tells
+
+    def collapses(self, schedule, seed):
+        return schedule.base_lr > self.holds_below and seed % 5 in (1, 4)
+
+    def run(self, schedule, *, epochs, seed, device, state=None):
+        collapses = self.collapses(schedule, seed)
+        for progress in super().run(schedule, epochs=epochs, seed=seed, device=device, state=state):
+            score = self.collapsed if collapses else progress.metrics["score"]
+            learned = not collapses if self.tells else None
+            yield replace(progress, metrics={"score": score}, learned=learned)
 
 
 class Late(Fake):

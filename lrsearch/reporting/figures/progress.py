@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from itertools import pairwise
 from statistics import fmean
@@ -76,10 +77,11 @@ def _history(
         spent += end.epochs
         trial = trials.get(end.trial)
         rung = data.rungs[min(end.run, len(data.rungs) - 1)]
-        if trial is None or not rung.full or rung.step not in trial.reports:
+        value = trial.reports.get(rung.step, math.nan) if trial and rung.full else math.nan
+        if math.isnan(value):
             continue
-        values[end.trial].append(trial.reports[rung.step])
-        points.append((spent, trial.reports[rung.step], end.trial))
+        values[end.trial].append(value)
+        points.append((spent, value, end.trial))
         means[end.trial] = fmean(values[end.trial])
         rivals = means if leader in (-1, end.trial) else (leader, end.trial)
         leader = pick(rivals, key=means.__getitem__)
