@@ -8,7 +8,7 @@ import lrsearch
 from lrsearch import tracking
 from lrsearch.errors import LrsearchError
 from lrsearch.integrations import function_task
-from lrsearch.tracking import tracker
+from lrsearch.tracking.tracker import Tracker, library
 
 
 def train(schedule, epochs, seed):
@@ -21,13 +21,13 @@ def train(schedule, epochs, seed):
 
 @pytest.fixture
 def search(tmp_path, monkeypatch):
-    """Search in an empty folder, with a tracker; return the study's epochs by (trial, run)."""
+    """Search in an empty folder, with a tracker; return the study's epochs by run."""
     monkeypatch.chdir(tmp_path)
 
-    def search(tracker):
+    def search(tracker, trials=4):
         found = lrsearch.optimize(
             function_task(train, epochs=8, steps_per_epoch=25),
-            trials=4, name="parabola", device="cpu", callbacks=[tracker], progress=False,
+            trials=trials, name="parabola", device="cpu", callbacks=[tracker], progress=False,
         )  # fmt: skip
         runs = {}
         for trial in found.study.records(epochs=True):
@@ -86,6 +86,28 @@ def test_wandb_keeps_every_run_offline(search, monkeypatch):
     assert all(b"val_loss" in path.read_bytes() for path in kept)
 
 
+def test_a_run_is_closed_when_it_ends_or_its_check_has_stopped_and_the_next_begins(search):
+    open_now, closed = set(), []
+
+    class Recording(Tracker):
+        def begin(self, name, parameters):
+            assert not any(run.startswith(name[:10]) for run in open_now)
+            open_now.add(name)
+            return name
+
+        def log(self, run, values, step):
+            assert run in open_now
+
+        def end(self, run):
+            open_now.remove(run)
+            closed.append(run)
+
+    runs = search(Recording, trials=24)
+    assert any(len(rows) == 3 for rows in runs.values())  # of eight: a check has stopped
+    assert not open_now
+    assert sorted(closed) == sorted(runs)
+
+
 def test_a_library_that_is_not_installed_is_named():
     with pytest.raises(LrsearchError, match="the tracker needs no_such: pip install no-such"):
-        tracker.library("no_such", "no-such")
+        library("no_such", "no-such")
