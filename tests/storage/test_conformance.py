@@ -52,8 +52,8 @@ def spec(trials, name="fake", **sections):
     )
 
 
-def make(storage, trials=5, name="fake", **sections):
-    return create_study(storage, spec(trials, name, **sections), Fake())
+def make(storage, trials=5, name="fake", task=None, **sections):
+    return create_study(storage, spec(trials, name, **sections), task or Fake())
 
 
 def join(study, max_failures=3):

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from processes import at_once
 from sqlalchemy import event, select
-from test_conformance import make
+from test_conformance import Fake, make
 
 from lrsearch import open_storage, open_study
 from lrsearch.storage import (
@@ -97,12 +97,15 @@ def test_many_processes_climb_within_their_budgets_and_train_no_rung_twice(
     storage_url, trials, epochs
 ):
     budget = {"name": "fake", "trials": trials, "epochs": epochs, "metric": "score"}
-    study = make(open_storage(storage_url), trials, pruning=RUNGS, study=budget)
+    task = Fake()
+    task.epochs = RUNGS["horizons"][-1]
+    study = make(open_storage(storage_url), trials, task=task, pruning=RUNGS, study=budget)
     at_once(8, climb, storage_url)
     study = open_study(open_storage(storage_url))
     records = study.records()
     assert [record.number for record in records] == list(range(len(records)))
     assert {record.state for record in records} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert any(record.stopped for record in records)
     rows = read_metrics(study.storage, study.study_id)
     if epochs is None:
         assert len(records) == trials
