@@ -77,6 +77,11 @@ TASKS: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
 """By name the options of the task, and the domain of `base_lr`."""
 
 
+def further_seeds(count: int) -> range:
+    """Return seeds that judge beside `JUDGING_SEEDS`."""
+    return range(JUDGING_SEEDS.stop, JUDGING_SEEDS.stop + count)
+
+
 class Asked(NamedTuple):
     """A search: which task and way, from which seed, in how many epochs."""
 
@@ -417,23 +422,31 @@ class Known:
         for search in searches:
             self.searches.pop(search.key, None)
 
-    def missing(self, asked: Asked) -> list[Judged]:
-        """Return the runs that are yet to be trained to judge a search, the last mark's first."""
+    def missing(self, asked: Asked, further: int = 0) -> list[Judged]:
+        """Return the runs that are yet to be trained to judge a search, the last mark's first.
+
+        What it hands over in the end is judged on so many further seeds.
+        """
         runs = []
+        *_, (last, _) = self.searches[asked.key].values()
         for key in dict.fromkeys(key for key, _ in reversed(self.searches[asked.key].values())):
             schedule = json.dumps(self.true[key]["schedule"], sort_keys=True)
             values = self.true[key]["values"]
-            seeds = [s for s in JUDGING_SEEDS if None in (values.get(str(s), [None]) or ())]
+            due = [*JUDGING_SEEDS, *(further_seeds(further) if key == last else ())]
+            seeds = [seed for seed in due if None in (values.get(str(seed), [None]) or ())]
             runs += [Judged(asked.task, asked.full, schedule, seed) for seed in seeds]
         return runs
 
-    def judged(self, asked: Asked, mark: int) -> Verdict | None:
+    def judged(
+        self, asked: Asked, mark: int, seeds: Sequence[int] = JUDGING_SEEDS
+    ) -> Verdict | None:
         """Return what a search stated and what is true of that, if all runs are known."""
         key, told = self.searches.get(asked.key, {}).get(str(mark), (None, math.nan))
         values = self.true[key]["values"] if key else {}
-        if len(values) < len(JUDGING_SEEDS):
+        if any(str(seed) not in values for seed in seeds):
             return None
-        unread, read = zip(*(value or (CHANCE, CHANCE) for value in values.values()), strict=True)
+        found = (values[str(seed)] or (CHANCE, CHANCE) for seed in seeds)
+        unread, read = zip(*found, strict=True)
         return Verdict(told, list(unread), math.nan if None in read else fmean(read))
 
     def _write(self) -> None:
@@ -464,14 +477,16 @@ def _timed(job: Asked | Judged) -> tuple[Any, float]:
     return job.run(), time.perf_counter() - began
 
 
-def run(searches: Sequence[Asked], known: Known, processes: int, minutes: float) -> None:
+def run(
+    searches: Sequence[Asked], known: Known, processes: int, minutes: float, further: int
+) -> None:
     """Search and judge what is not known yet; begin nothing new after so many minutes."""
     began = time.perf_counter()
     waiting: deque[Asked | Judged] = deque(s for s in searches if s.key not in known.searches)
     seen: set[Judged] = set()
 
     def judge(search: Asked) -> None:
-        runs = [run for run in known.missing(search) if run not in seen]
+        runs = [run for run in known.missing(search, further) if run not in seen]
         seen.update(runs)
         waiting.extendleft(reversed(runs))
 
@@ -546,6 +561,31 @@ def row_of(known: Known, searches: Sequence[Asked], mark: int) -> Row | None:
     )
 
 
+def show_further(known: Known, searches: Sequence[Asked], seeds: Sequence[int]) -> None:
+    """Print what searches handed over in the end comes to on further seeds."""
+    print(
+        f"\n| task | search | searches | mean on {len(seeds)} further seeds | runs that collapse |"
+    )
+    print("|---|---|---|---|---|")
+    for (task, arm), group in _groups(searches).items():
+        verdicts = [known.judged(search, search.epochs, seeds) for search in group]
+        values = [verdict.values for verdict in verdicts if verdict]
+        if len(values) > 1:
+            means = [fmean(each) for each in values]
+            error = stdev(means) / math.sqrt(len(means))
+            share = fmean(value < COLLAPSED for each in values for value in each)
+            mean = f"{fmean(means):.4f} ± {error:.4f}"
+            print(f"| {task} | {arm} | {len(values)} | {mean} | {share:.1%} |")
+
+
+def _groups(searches: Sequence[Asked]) -> dict[tuple[str, str], list[Asked]]:
+    """Return searches by task and way."""
+    groups: dict[tuple[str, str], list[Asked]] = {}
+    for search in searches:
+        groups.setdefault((search.task, search.arm), []).append(search)
+    return groups
+
+
 Table = dict[str, dict[str, dict[int, Row]]]
 """By task, way and mark."""
 
@@ -553,10 +593,7 @@ Table = dict[str, dict[str, dict[int, Row]]]
 def table_of(known: Known, searches: Sequence[Asked]) -> Table:
     """Return all that is known of some searches."""
     table: Table = {}
-    groups: dict[tuple[str, str], list[Asked]] = {}
-    for search in searches:
-        groups.setdefault((search.task, search.arm), []).append(search)
-    for (task, arm), group in groups.items():
+    for (task, arm), group in _groups(searches).items():
         rows = {mark: row_of(known, group, mark) for mark in group[0].marks}
         if found := {mark: row for mark, row in rows.items() if row}:
             table.setdefault(task, {})[arm] = found
@@ -681,6 +718,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=cpu_count())
     parser.add_argument("--minutes", type=float, default=math.inf, help="then begin nothing new")
     parser.add_argument("--file", type=Path, default=Path("studies/search.json"))
+    parser.add_argument(
+        "--further",
+        type=int,
+        default=0,
+        help="judge what is handed over last on so many seeds more",
+    )
     parser.add_argument("--table", action="store_true", help="only show what is known")
     parser.add_argument("--again", action="store_true", help="search anew: lrsearch has changed")
     parser.add_argument("--picture", type=Path, help="FILE.png")
@@ -696,9 +739,11 @@ def main() -> None:
     if options.again:
         known.forget(searches)
     if not options.table:
-        run(searches, known, options.processes, options.minutes)
+        run(searches, known, options.processes, options.minutes, options.further)
     table = table_of(known, searches)
     show(table)
+    if options.further:
+        show_further(known, searches, further_seeds(options.further))
     if options.picture and table:
         images = "all images" if options.full else f"{QUICK_IMAGES:,} images"
         epochs = FULL_EPOCHS if options.full else QUICK_EPOCHS
