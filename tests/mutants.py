@@ -199,8 +199,8 @@ MUTANTS = (
     _mutant(
         "budget of epochs leaves nothing for further seeds",
         "search/rungs.py",
-        "for each in climbs) + aside",
-        "for each in climbs)",
+        "return climbs + sum(each.expected_epochs for each in further)",
+        "return climbs",
         "tests/search/test_rungs.py",
     ),
     _mutant(

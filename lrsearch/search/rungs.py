@@ -203,14 +203,10 @@ class Climb:
         if lengthened is None:
             lengthened = self.says_too_little(trials) is not None
         ways = self._ways(lengthened)
-        # a new best on one seed would be luck, so what further seeds would take is set aside
-        due = self.seeds_due(len(self._in_full(trials)) + 1)
-        further = self.rungs[self.first_full + 1 : self.first_full + due]
-        aside = sum(rung.expected_epochs for rung in further)
+        in_full = len(self._in_full(trials))
 
         def fits(rung: int) -> bool:
-            climbs = {rung, *(above for _, above in ways if above >= rung)}
-            return epochs_left >= sum(self.rungs[each].epochs for each in climbs) + aside
+            return epochs_left >= self.epochs_to_lead(rung, in_full, lengthened=lengthened)
 
         for horizon, rung in reversed(ways):
             if fits(rung) and (step := self._promote(trials, horizon, rung)):
@@ -263,6 +259,18 @@ class Climb:
         first, *further = (rung.expected_epochs for rung in self.rungs[self.first_full :])
         work = first * RUNS_PER_DOUBLING * math.log2(max(1, full_trials))
         return 1 + sum(spent <= work for spent in accumulate(further))
+
+    def epochs_to_lead(self, rung: int, full_trials: int, *, lengthened: bool = False) -> int:
+        """Return what a trial takes from a rung on to become the best of so many full trials.
+
+        The rungs up to the full run, and the seeds that are due then: a new best on one seed would
+        be luck.
+        """
+        above = [to for _, to in self._ways(lengthened) if to > rung]
+        due = self.seeds_due(full_trials + 1)
+        further = self.rungs[self.first_full + 1 : self.first_full + due]
+        climbs = sum(self.rungs[each].epochs for each in (rung, *above))
+        return climbs + sum(each.expected_epochs for each in further)
 
     def mean(self, trial: Standing) -> float:
         """Return the mean of a trial's full runs, larger being better; of none, minus infinity."""

@@ -224,15 +224,24 @@ def why_ended(study: Study) -> Ended:
         used_up[f"{finished} of {target} trials have finished"] = f"--trials {2 * target}"
     if epochs := study.epochs_target:
         left, full = epochs - count_epochs(study.storage, study.study_id), study.rungs[-1].epochs
-        if left < full:
-            said = f"{left} of {epochs} epochs are left, and a full run takes {full}"
-            used_up[said] = f"--epochs {2 * epochs}"
+        leads = _epochs_to_lead(study)
+        if left < max(full, leads):
+            what = f"a full run takes {full}" if left < full else f"a new best would take {leads}"
+            used_up[f"{left} of {epochs} epochs are left, and {what}"] = f"--epochs {2 * epochs}"
     if seconds_left(study.storage, study.study_id) == 0:
         used_up["its time is up"] = f"--time {math.ceil(study.seconds_target or 0)}s"
     if not used_up and study.spec.study.patience:
         trials = f"the last {study.spec.study.patience} trials"
         return Ended(f"{trials} brought nothing better by more than seeds explain", None)
     return Ended("; ".join(used_up), " ".join(used_up.values()))
+
+
+def _epochs_to_lead(study: Study) -> int:
+    """Return what a trial that begins takes to become the best; 0 where trials do not climb."""
+    if study.climb is None:
+        return 0
+    in_full = sum(bool(result.full_values) for result in study.results())
+    return study.climb.epochs_to_lead(0, in_full)
 
 
 def why_stopped(study: Study) -> str:

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import random
+import re
 import signal
 import time
 
@@ -26,6 +27,7 @@ from lrsearch.storage import (
     read_run_ends,
 )
 from lrsearch.storage import tables as ours
+from lrsearch.study import why_ended
 from lrsearch.worker import Grouping, RungPlan, plan_of, work
 from tests.in_process import make_trainer
 
@@ -194,6 +196,20 @@ def test_a_budget_of_epochs_is_kept_by_workers_that_share_it_and_are_killed(plac
     check_used_up(study, 101)
     check_curves(study)
     check_ended(study)
+
+
+def test_it_is_said_where_a_few_epochs_more_are_of_no_use_and_how_many_are(place):
+    study = place.create(LUCKY, trials=1000, study={"epochs": 63}, pruning=RUNGS)
+    assert train(study) is NoTrialReason.DONE
+    spent = len(rows(study))
+    study.set_limits(epochs=spent + 8)  # two full runs, of trials that have all ended
+    assert train(study) is NoTrialReason.DONE
+    assert len(rows(study)) == spent
+    said = rf"8 of {spent + 8} epochs are left, and a new best would take (\d+)"
+    takes = int(re.fullmatch(said, why_ended(study).why)[1])
+    study.set_limits(epochs=spent + takes)
+    assert train(study) is NoTrialReason.DONE
+    assert len(rows(study)) > spent
 
 
 def test_a_budget_of_time_ends_a_search_and_nothing_begins_after_it(place, monkeypatch):
