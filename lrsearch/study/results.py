@@ -127,8 +127,11 @@ class TrialResult:
     @cached_property
     def stopped(self) -> frozenset[int]:
         """Which of its runs are checks that stopped, since they were seen to hold."""
-        steps = enumerate(rung.step for rung in self.rungs)
-        return frozenset(run for run, step in steps if math.isnan(self.reports.get(step, 0.0)))
+        return frozenset(
+            run
+            for run, rung in enumerate(self.rungs)
+            if rung.check and math.isnan(self.reports.get(rung.step, 0.0))
+        )
 
     @cached_property
     def mean(self) -> float | None:
