@@ -36,23 +36,32 @@ def look(task: str, schedule: dict[str, Any]) -> Seen:
     """Train a schedule on each seed, and check every run beside every other that holds."""
     courses = {seed: _course(task, schedule, seed) for seed in JUDGING_SEEDS}
     full = task_of(task, full=False).epochs
-    hold = [s for s, c in courses.items() if len(c) == full and c[-1].value >= COLLAPSED]
+    hold = [s for s, c in courses.items() if len(c) == full and c[-1].shown.value >= COLLAPSED]
     seen = Seen([], [])
     for seed, course in courses.items():
         for other in hold:
             if other != seed:
                 of = seen.of_holding if seed in hold else seen.of_collapsing
-                of.append(_stop(course[: full - 1], courses[other]))
+                of.append(_stop(course[: full - 1], [epoch.shown for epoch in courses[other]]))
     return seen
 
 
-def _stop(course: list[Shown], other: list[Shown]) -> int | None:
+class Epoch(NamedTuple):
+    """What a run showed after an epoch, and whether it had learned."""
+
+    shown: Shown
+    learned: bool
+
+
+def _stop(course: list[Epoch], other: list[Shown]) -> int | None:
     """Return after how many epochs a check would stop beside another run; `None` for never."""
-    seen = (n for n, shown in enumerate(course, 1) if holds(n, shown.value, [other], maximize=True))
-    return next(seen, None)
+    for number, (shown, learned) in enumerate(course, 1):
+        if learned and holds(number, shown.value, [other], maximize=True):
+            return number
+    return None
 
 
-def _course(task: str, schedule: dict[str, Any], seed: int) -> list[Shown]:
+def _course(task: str, schedule: dict[str, Any], seed: int) -> list[Epoch]:
     """Return what a full run shows after each epoch; it ends where it diverges."""
     trained = task_of(task, full=False)
     asked = Schedule.from_dict(schedule)
@@ -61,7 +70,8 @@ def _course(task: str, schedule: dict[str, Any], seed: int) -> list[Shown]:
         if progress.diverged:
             break
         _, lr = progress.place(asked, trained, trained.epochs)
-        course.append(Shown(progress.metrics["val_accuracy"], lr))
+        shown = Shown(progress.metrics["val_accuracy"], lr)
+        course.append(Epoch(shown, progress.learned is not False))
     return course
 
 
