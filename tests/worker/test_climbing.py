@@ -260,9 +260,9 @@ def test_resume_goes_on_up_to_each_budget_that_it_raises(place):
     assert len(begun(study)) == 9
     check_ended(study)
     spent = len(rows(study))
-    more = ("--trials", "1000", "--epochs", str(spent + 21))
+    more = ("--trials", "1000", "--epochs", str(spent + 61))
     assert place.end(place.start("resume", *more, "--workers", "1")) == 0
-    check_used_up(study, spent + 21)
+    check_used_up(study, spent + 61)
     after = {(row.trial, row.run, row.epoch): row for row in rows(study)}
     assert before.items() <= after.items()
     check_curves(study)
