@@ -242,7 +242,7 @@ MUTANTS = (
     _mutant(
         "budget of epochs that is used up is not named",
         "study/status.py",
-        "        if left < max(full, leads):",
+        "        if left < leads:",
         "        if left <= 0:",
         "tests/cli/test_view.py",
     ),

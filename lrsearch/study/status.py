@@ -225,7 +225,7 @@ def why_ended(study: Study) -> Ended:
     if epochs := study.epochs_target:
         left, full = epochs - count_epochs(study.storage, study.study_id), study.rungs[-1].epochs
         leads = _epochs_to_lead(study)
-        if left < max(full, leads):
+        if left < leads:
             what = f"a full run takes {full}" if left < full else f"a new best would take {leads}"
             used_up[f"{left} of {epochs} epochs are left, and {what}"] = f"--epochs {2 * epochs}"
     if seconds_left(study.storage, study.study_id) == 0:
@@ -237,9 +237,9 @@ def why_ended(study: Study) -> Ended:
 
 
 def _epochs_to_lead(study: Study) -> int:
-    """Return what a trial that begins takes to become the best; 0 where trials do not climb."""
+    """Return what a trial that begins takes to become the best; where none climbs, a full run."""
     if study.climb is None:
-        return 0
+        return study.rungs[-1].epochs
     in_full = sum(bool(result.full_values) for result in study.results())
     return study.climb.epochs_to_lead(0, in_full)
 

@@ -161,7 +161,7 @@ def check(study: Study) -> None:
     rows = read_metrics(study.storage, study.study_id)
     assert trained == len(rows), "an epoch counts twice, or not at all"
     for end in read_run_ends(study.storage, study.study_id):
-        stopped = end.run in study.record(end.trial).stopped
+        stopped = end.run in records[end.trial].stopped
         rung = study.rungs[end.run]
         least = rung.expected_epochs if stopped else rung.epochs
         assert least <= end.epochs <= rung.epochs, "epochs are missing"

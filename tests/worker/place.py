@@ -226,8 +226,8 @@ def check_curves(study: Study, device: str = "cpu") -> None:
                 if ends or study.spec.compares_epochs:
                     step = rung.step if ends else row.epoch
                     values[step] = row.metrics[study.spec.study.metric]
-            # NaN is NaN
-            assert repr(sorted(trial.reports.items())) == repr(sorted(values.items()))
+            reports, values = (sorted(each.items()) for each in (trial.reports, values))
+            assert repr(reports) == repr(values), f"trial {trial.number}"  # NaN is NaN
 
 
 def _toml(value: Any) -> str:
